@@ -1,0 +1,88 @@
+"""The user's callback, told apart as SciPy does, and called alike by every method.
+
+SciPy calls back in three forms, depending on the method, and lets ``StopIteration`` stop some methods only. Here
+the methods all call one function with whatever they have; it counts the iteration, and builds the nest only for a
+callback that looks at it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ._problem import Problem, Stop
+from ._result import Intermediate
+
+
+def watch(callback: Callable[..., Any] | None, problem: Problem, method: str) -> Callable[[Any], Any]:
+    """What a solver is given as its callback.
+
+    Parameters
+    ----------
+    callback : callable or None
+        ``callback(intermediate_result)``, by that name, or ``callback(x)``; for trust-constr also
+        ``callback(x, state)``.
+    problem : Problem
+        Whose iterations are counted.
+    method : str
+
+    Returns
+    -------
+    callable
+        Takes an ``OptimizeResult`` or an x.
+    """
+    call = None if callback is None else _adapt(callback, problem, method)
+
+    # By this very name SciPy knows that it may pass an OptimizeResult, whose x it need not copy.
+    def watched(intermediate_result: Any) -> Any:
+        problem.nit += 1
+        if call is None:
+            return None
+        problem.blas.release()
+        try:
+            return call(intermediate_result)
+        except StopIteration:
+            raise Stop("`callback` raised `StopIteration`.", status=99) from None
+        finally:
+            problem.blas.retake()
+
+    return watched
+
+
+def _adapt(callback: Callable[..., Any], problem: Problem, method: str) -> Callable[[Any], Any]:
+    names = _parameters(callback)
+    if names == ["intermediate_result"]:
+        return lambda state: callback(intermediate_result=_intermediate(state, problem))
+    if method == "trust-constr" and len(names) > 1:
+        return lambda state: callback(problem.tree.restore(_x(state)), _intermediate(state, problem))
+    return lambda state: callback(problem.tree.restore(_x(state)))
+
+
+def _parameters(callback: Callable[..., Any]) -> list[str]:
+    try:
+        return list(inspect.signature(callback).parameters)
+    except (TypeError, ValueError):  # a built-in, such as list.append
+        return ["x"]
+
+
+def _x(state: Any) -> np.ndarray:
+    return np.array(state.x if hasattr(state, "x") else state, dtype=float)
+
+
+def _intermediate(state: Any, problem: Problem) -> Intermediate:
+    x = _x(state)
+    fields = {name: value for name, value in state.items() if np.ndim(value) == 0} if isinstance(state, dict) else {}
+    fields["fun"] = float(state.fun) if "fun" in fields else _known_value(x, problem)
+    fields.update(nit=problem.nit, nfev=problem.nfev, njev=problem.njev)
+    return Intermediate(lambda: problem.tree.restore(x), **fields)
+
+
+def _known_value(x: np.ndarray, problem: Problem) -> float:
+    """The value at ``x`` where the solver does not say (TNC): of the last or the best evaluation."""
+    for visit in (problem.last, problem.best):
+        if visit is not None and (visit.x == x).all():
+            return visit.f
+    return float("nan")

@@ -1,0 +1,170 @@
+"""The core's own implementations of the hooks that a backend may leave out, registered ``trylast``.
+
+Derivatives by differences, for frameworks that have none (NumPy, CuPy, a third party's); slices, Python's
+control flow and array-api-compat's namespaces for the rest. They are written over the backend's own
+``to_numpy`` and ``from_numpy``, so that they serve any framework.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _differences as differences
+from .hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from ._plugins import Backend
+
+
+class Defaults:
+    """`BackendSpec`'s optional hooks for one backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    @hookimpl(trylast=True)
+    def value_and_grad(self, fun: Any) -> Any:
+        host = HostPoint(self.backend)
+
+        def evaluate(point: Any, *args: Any) -> Any:
+            value = fun(point, *args)
+            x = host.pack(point)
+            slope = differences.gradient(
+                lambda y: float(self.backend.to_numpy(fun(host.unpack(y, point), *args))),
+                x,
+                float(self.backend.to_numpy(value)),
+                eps=host.eps(point),
+                round_to=host.rounding(point),
+            )
+            return value, host.unpack(slope, point)
+
+        return evaluate
+
+    @hookimpl(trylast=True)
+    def hvp(self, fun: Any) -> Any:
+        host = HostPoint(self.backend)
+        evaluate = self.backend.value_and_grad(fun)
+
+        def product(point: Any, vector: Any, *args: Any) -> Any:
+            slope = differences.product(
+                lambda y: host.pack(evaluate(host.unpack(y, point), *args)[1]),
+                host.pack(point),
+                host.pack(vector),
+                exact=self.backend.exact_gradient,
+                eps=float(np.max(host.eps(point), initial=0.0)),
+            )
+            return host.unpack(slope, point)
+
+        return product
+
+    @hookimpl(trylast=True)
+    def value(self, fun: Any) -> Any:
+        return fun
+
+    @hookimpl(trylast=True)
+    def hessian(self, fun: Any) -> Any:
+        host = HostPoint(self.backend)
+        product = self.backend.hvp(fun)
+
+        def evaluate(point: Any, *args: Any) -> Any:
+            n = host.pack(point).size
+            rows = [host.pack(product(point, host.unpack(unit, point), *args)) for unit in np.eye(n)]
+            matrix = np.array(rows).reshape(n, n)
+            return self.backend.from_numpy((matrix + matrix.T) / 2, point[0])
+
+        return evaluate
+
+    @hookimpl(trylast=True)
+    def jacobian(self, fun: Any) -> Any:
+        host = HostPoint(self.backend)
+
+        def evaluate(point: Any, *args: Any) -> Any:
+            x, rounded = host.pack(point), host.rounding(point)
+            base, h = rounded(x), differences.default_step(x, "2-point", host.eps(point))
+            value = np.asarray(self.backend.to_numpy(fun(point, *args)), dtype=float)
+            columns = np.empty((value.size, x.size))
+            for i in range(x.size):
+                y = base.copy()
+                y[i] += h[i]
+                y = rounded(y)
+                ahead = np.asarray(self.backend.to_numpy(fun(host.unpack(y, point), *args)), dtype=float)
+                columns[:, i] = (ahead - value).ravel() / (y[i] - base[i])
+            return self.backend.from_numpy(columns, point[0])
+
+        return evaluate
+
+    @hookimpl(trylast=True)
+    def split(self, vector: Any, shapes: Any, dtypes: Any) -> Any:
+        pieces, start = [], 0
+        for shape, dtype in zip(shapes, dtypes, strict=True):
+            stop = start + math.prod(shape)
+            piece = vector[start:stop].reshape(shape)
+            pieces.append(piece if piece.dtype == dtype else piece.astype(dtype))
+            start = stop
+        return pieces
+
+    @hookimpl(trylast=True)
+    def restore(self, array: Any, like: Any, inside: bool) -> Any:
+        return array
+
+    @hookimpl(trylast=True)
+    def namespace(self, array: Any) -> Any:
+        from array_api_compat import array_namespace
+
+        return array_namespace(array)
+
+    @hookimpl(trylast=True)
+    def compile(self, fun: Any) -> Any:
+        return fun
+
+    @hookimpl(trylast=True)
+    def while_loop(self, cond: Any, body: Any, state: Any) -> Any:
+        while cond(state):
+            state = body(state)
+        return state
+
+    @hookimpl(trylast=True)
+    def cond(self, predicate: Any, true: Any, false: Any, operands: Any) -> Any:
+        return true(*operands) if predicate else false(*operands)
+
+    @hookimpl(trylast=True)
+    def framework(self) -> Any:
+        return self.backend.name
+
+    @hookimpl(trylast=True)
+    def devices(self) -> Any:
+        return ("cpu",)
+
+
+class HostPoint:
+    """Points as one float64 vector on the host, and back."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def pack(self, point: Any) -> np.ndarray:
+        """The point's numbers in one (n,) float64 vector, never a view."""
+        return np.concatenate([np.ravel(self.backend.to_numpy(a)).astype(float) for a in point])
+
+    def unpack(self, x: np.ndarray, like: Any) -> Any:
+        """A point like ``like`` with the numbers of ``x``."""
+        arrays, start = [], 0
+        for array in like:
+            stop = start + math.prod(array.shape)
+            arrays.append(self.backend.from_numpy(x[start:stop].reshape(array.shape), array))
+            start = stop
+        return tuple(arrays)
+
+    def rounding(self, like: Any) -> Any:
+        """What a round trip through the point's dtypes does to a host vector."""
+        return lambda y: self.pack(self.unpack(y, like))
+
+    def eps(self, like: Any) -> np.ndarray:
+        """Relative precision of each number of the point, (n,)."""
+        return np.concatenate([np.full(math.prod(a.shape), self._eps(a)) for a in like])
+
+    def _eps(self, array: Any) -> float:
+        return float(np.finfo(self.backend.to_numpy(array).dtype).eps)

@@ -1,0 +1,176 @@
+"""Finite differences, for frameworks that do not differentiate and users who ask for them.
+
+The step rules are those of SciPy (``scipy.optimize.approx_fprime`` documents them; its engine is not public):
+``h_i = eps^(1/s) sign(x_i) max(1, |x_i|)`` with s = 2 for forward and 3 for central differences, after Nocedal &
+Wright (2006), "Numerical Optimization", section 8.1. Two things are dmin's: ``eps`` is that of the leaf, not of
+the host's float64, and the step that is divided by is the one that was really taken, after x + h was rounded
+to the leaf's dtype. Without them float32 leaves get gradients of pure rounding noise. Near a bound the step
+turns round, so that `fun` is never evaluated outside its domain.
+
+Everything here is over host vectors in float64; a caller wraps the evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+EPS = float(np.finfo(float).eps)
+SCHEMES = ("2-point", "3-point", "cs")
+
+Function = Callable[[np.ndarray], float]
+
+
+def gradient(
+    fun: Function,
+    x: np.ndarray,
+    f: float | None = None,
+    *,
+    scheme: str = "2-point",
+    step: np.ndarray | None = None,
+    eps: np.ndarray | float = EPS,
+    bounds: tuple[np.ndarray, np.ndarray] | None = None,
+    round_to: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
+    """Gradient of ``fun`` at ``x`` by differences.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(x)`` for ``x`` of shape (n,), complex for ``'cs'``.
+    x : (n,) float64
+    f : float, optional
+        ``fun(x)``, if known; only ``'2-point'`` needs it.
+    scheme : {'2-point', '3-point', 'cs'}
+    step : (n,) float64, optional
+        Absolute steps, signed; default: the rule above.
+    eps : float or (n,) array
+        Relative precision of ``fun``'s argument and value.
+    bounds : pair of (n,) arrays, optional
+        No evaluation leaves them; where a box is too narrow for a step, the larger side is used.
+    round_to : callable, optional
+        What ``fun`` will round its argument to.
+
+    Returns
+    -------
+    (n,) float64
+    """
+    h = default_step(x, scheme, eps) if step is None else np.broadcast_to(step, x.shape).astype(float)
+    if scheme == "cs":
+        return np.array([_imaginary(fun, x, i, abs(h[i])) / abs(h[i]) for i in range(x.size)])
+    rounded = (lambda y: y) if round_to is None else round_to
+    base = rounded(x)
+    if scheme == "3-point":
+        return _central(fun, base, np.abs(h), bounds, rounded)
+    if f is None:
+        f = fun(base)
+    h = _turn_inside(base, h, bounds)
+    result = np.empty(x.size)
+    for i in range(x.size):
+        y = _moved(base, i, h[i], rounded)
+        result[i] = (fun(y) - f) / (y[i] - base[i]) if y[i] != base[i] else 0.0
+    return result
+
+
+def default_step(x: np.ndarray, scheme: str, eps: np.ndarray | float, relative: np.ndarray | None = None) -> np.ndarray:
+    """SciPy's absolute steps for ``scheme`` at ``x``, signed."""
+    if relative is None:
+        relative = np.asarray(eps) ** (1 / 3 if scheme == "3-point" else 1 / 2)
+    return relative * np.where(x >= 0, 1.0, -1.0) * np.maximum(1.0, np.abs(x))
+
+
+def _imaginary(fun: Function, x: np.ndarray, i: int, h: float) -> float:
+    """Squire & Trapp (1998), "Using Complex Variables to Estimate Derivatives of Real Functions", SIAM Review 40(1)."""
+    y = x.astype(complex)
+    y[i] += 1j * h
+    return np.imag(fun(y))
+
+
+def _central(
+    fun: Function,
+    x: np.ndarray,
+    h: np.ndarray,
+    bounds: tuple[np.ndarray, np.ndarray] | None,
+    rounded: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    result = np.empty(x.size)
+    f = None
+    for i in range(x.size):
+        below, above = (np.inf, np.inf) if bounds is None else (x[i] - bounds[0][i], bounds[1][i] - x[i])
+        if min(below, above) >= h[i]:
+            up, down = _moved(x, i, h[i], rounded), _moved(x, i, -h[i], rounded)
+            result[i] = (fun(up) - fun(down)) / (up[i] - down[i]) if up[i] != down[i] else 0.0
+            continue
+        # Too near a bound for both sides: three points on the wider one (second order on unequal steps too).
+        f = fun(x) if f is None else f
+        side = np.copysign(min(h[i], max(below, above) / 2), 1 if above >= below else -1)
+        near, far = _moved(x, i, side, rounded), _moved(x, i, 2 * side, rounded)
+        result[i] = _one_sided(near[i] - x[i], far[i] - x[i], f, fun(near), fun(far)) if near[i] != x[i] else 0.0
+    return result
+
+
+def _one_sided(a: float, b: float, f: float, fa: float, fb: float) -> float:
+    """Slope at 0 of the parabola through (0, f), (a, fa), (b, fb)."""
+    return ((fa - f) * b / a - (fb - f) * a / b) / (b - a)
+
+
+def _turn_inside(x: np.ndarray, h: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
+    """Steps that stay within the bounds: turned round where they leave them, shortened where both sides do."""
+    if bounds is None:
+        return h
+    below, above = x - bounds[0], bounds[1] - x
+    room = np.where(h >= 0, above, below)
+    opposite = np.where(h >= 0, below, above)
+    turned = np.where(np.abs(h) <= room, h, -h)
+    fits = np.abs(h) <= np.maximum(room, opposite)
+    # Where neither side has room for a whole step, all the room of the wider side.
+    return np.where(fits, turned, np.where(above >= below, above, -below))
+
+
+def _moved(x: np.ndarray, i: int, h: float, rounded: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    y = x.copy()
+    y[i] += h
+    return rounded(y)
+
+
+def product(
+    gradient: Callable[[np.ndarray], np.ndarray],
+    x: np.ndarray,
+    v: np.ndarray,
+    g: np.ndarray | None = None,
+    *,
+    exact: bool,
+    eps: float = EPS,
+) -> np.ndarray:
+    """Hessian times ``v`` at ``x`` by differencing ``gradient`` along ``v``.
+
+    An exact gradient is differenced forwards, with a step of ``eps^(1/2)``. One that is itself a forward
+    difference has an error of ``eps^(1/2)``, so it is differenced centrally with a step of ``eps^(1/6)``: both
+    balance truncation against the gradient's error (Nocedal & Wright 2006, section 8.1). Steps are relative to
+    ``(1 + ‖x‖∞) / ‖v‖∞``.
+
+    Parameters
+    ----------
+    gradient : callable
+        ``gradient(x)``, (n,) to (n,).
+    x, v : (n,) float64
+    g : (n,) float64, optional
+        ``gradient(x)``, if known.
+    exact : bool
+        Whether ``gradient`` is exact to rounding.
+    eps : float
+        Relative precision of ``x`` and of the gradient.
+
+    Returns
+    -------
+    (n,) float64
+    """
+    length = float(np.max(np.abs(v), initial=0.0))
+    if length == 0:
+        return np.zeros_like(x)
+    step = eps ** (1 / 2 if exact else 1 / 6) * (1.0 + float(np.max(np.abs(x), initial=0.0))) / length
+    if exact:
+        base = gradient(x) if g is None else g
+        return (gradient(x + step * v) - base) / step
+    return (gradient(x + step * v) - gradient(x - step * v)) / (2 * step)

@@ -1,0 +1,67 @@
+"""Every error that dmin raises of its own accord.
+
+One family, so that ``except DminError`` catches them all; each is also the built-in that a Python user
+would expect (``ValueError``, ``ImportError``, ``NotImplementedError``), so that code which knows nothing of
+dmin can still handle it. Errors raised inside the user's own functions are never wrapped: they pass through.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._result import Result
+
+
+class DminError(Exception):
+    """Root of the errors that dmin raises."""
+
+
+class InputError(DminError, ValueError):
+    """An argument of `minimize` is not what it can work with; the message says which and what to do."""
+
+
+class MethodError(InputError):
+    """The method is unknown, has no such option, or cannot do what was asked of it."""
+
+
+class ObjectiveError(DminError, ValueError):
+    """`fun`, `jac`, `hess` or `hessp` returned something that cannot be optimised."""
+
+
+class NotSupportedYet(DminError, NotImplementedError):
+    """A part of the interface that this version names but does not do."""
+
+
+class PluginError(DminError, ImportError):
+    """Root of what can go wrong in finding and loading a backend or a method."""
+
+
+class UnknownBackendError(PluginError):
+    """No installed distribution provides that backend, and dmin has none of that name to suggest."""
+
+
+class MissingBackendError(PluginError):
+    """The backend exists but is not installed; the message holds the line for pip."""
+
+
+class BrokenPluginError(PluginError):
+    """A distribution provides the backend or method, but it could not be loaded; the cause is chained."""
+
+
+class PluginClashError(PluginError):
+    """Two distributions provide the same name."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, raised out of `minimize` with what had been found so far.
+
+    Attributes
+    ----------
+    result : Result
+        As `minimize` would have returned it, for the best point evaluated; ``success`` is False.
+    """
+
+    def __init__(self, result: Result[Any]) -> None:
+        super().__init__(result.message)
+        self.result = result

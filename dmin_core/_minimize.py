@@ -1,0 +1,374 @@
+"""The one entry: validate at the door, put the pieces together, run, and give back the best point.
+
+Everything that can be known to be wrong is said here, before the first evaluation, in the user's own names; the
+modules behind it may then trust what they get.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from . import _differences as differences
+from ._bounds import clip_start, flatten_bounds
+from ._callbacks import watch
+from ._errors import DminError, InputError, Interrupted, MethodError, NotSupportedYet
+from ._plugins import Backend, get_backend
+from ._problem import Problem, Stop, _outside
+from ._tree import Tree, flatten, infer_backend
+from .solvers import COMMON_OPTIONS, Method, able, describe, solver
+
+if TYPE_CHECKING:
+    from ._result import Result
+
+T = TypeVar("T")
+
+
+def minimize(
+    fun: Callable[..., Any],
+    x0: T,
+    args: Any = (),
+    method: str | Callable[..., Any] | None = None,
+    jac: Any = None,
+    hess: Any = None,
+    hessp: Callable[..., Any] | None = None,
+    bounds: Any = None,
+    constraints: Any = (),
+    tol: float | None = None,
+    callback: Callable[..., Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    backend: str | None = None,
+    compile: bool | None = None,
+    frozen: Any = None,
+    has_aux: bool = False,
+    check_derivatives: bool = False,
+    progress: bool = False,
+    checkpoint: Any = None,
+) -> Result[T]:
+    """Minimise a scalar function of arrays, in whichever framework it is written.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(x, *args) -> scalar``, where ``x`` has the nest, shapes, dtypes and devices of ``x0``.
+    x0 : array or nest of arrays
+        Where to start: one array, or any nest of dicts, OrderedDicts, lists, tuples, namedtuples, dataclasses and
+        what optree has registered. Leaves are real floating arrays of one framework, on one device; Python floats
+        count as 0-d arrays; None and other leaves that are no arrays are handed to ``fun`` untouched. Never
+        modified.
+    args : tuple, optional
+        Further arguments of ``fun``, ``jac``, ``hess`` and ``hessp``.
+    method : str or callable, optional
+        One of `methods`, in any case. Default: ``'L-BFGS-B'`` (SciPy's own default without bounds, BFGS, keeps a
+        dense n × n matrix). A callable is SciPy's protocol for custom methods, over the flat vector.
+    jac : None, True, callable or {'2-point', '3-point', 'cs'}, optional
+        None: the framework's own derivative, or finite differences where it has none (NumPy). True: ``fun`` returns
+        ``(value, gradient)``, the gradient nested as ``x0`` is. A callable: ``jac(x, *args)`` returns it. A string:
+        finite differences of that kind.
+    hess, hessp : callable, optional
+        ``hess(x, *args)``: the Hessian, an (n, n) array over the leaves laid end to end, or a nest of nests of
+        blocks. ``hessp(x, p, *args)``: its product with the nest ``p``, nested likewise. Default: the framework's,
+        for the methods that use one. For trust-constr also SciPy's strategies (``'2-point'``, ``BFGS()``, …).
+    bounds : optional
+        ``(lb, ub)`` or ``Bounds(lb, ub)``, each side None, a number, an array, or a nest that reaches as deep into
+        x0's as it likes; or a dict from leaf to ``(lb, ub)``; or SciPy's list of pairs for a single vector.
+    constraints : optional
+        Not in this version.
+    tol : float, optional
+        Tolerance, in the sense of the method.
+    callback : callable, optional
+        ``callback(intermediate_result)``, by that name, or ``callback(x)``, once an iteration. ``StopIteration``
+        stops any method.
+    options : dict, optional
+        The method's own, by SciPy's names; and for every method ``maxfun`` (evaluations), ``maxtime`` (seconds),
+        both checked before every evaluation, and ``disp`` (print a summary at the end).
+    backend : str, optional
+        One of `backends`; default: whose arrays x0 holds. Where it is given, NumPy leaves are converted.
+    compile : bool, optional
+        None: what the framework does best. False: plain eager Python.
+    frozen, has_aux, check_derivatives, progress, checkpoint
+        Not in this version.
+
+    Returns
+    -------
+    Result
+        An ``OptimizeResult`` whose ``x`` and ``jac`` are nested as ``x0`` is: the best finite feasible point
+        evaluated, whichever way the run ended.
+
+    Raises
+    ------
+    InputError
+        An argument is wrong; before any evaluation.
+    ObjectiveError
+        ``fun``, ``jac``, ``hess`` or ``hessp`` returned what cannot be optimised, or is not finite at the start.
+    PluginError
+        The backend or the method cannot be loaded.
+    Interrupted
+        Ctrl-C; ``result`` holds what had been found.
+    Exception
+        What ``fun`` raises passes through, with a note of the evaluation and the best value.
+
+    Notes
+    -----
+    The methods are SciPy's, described with their sources in the documentation of ``scipy.optimize.minimize``. They work
+    in float64 on the host; leaves keep their dtype inside ``fun``. Differences from SciPy: ``fun`` sees the nest,
+    what a method cannot do is an error and not a warning, and the answer is the best point seen.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmin_core import minimize
+    >>> def fun(p, shift):
+    ...     return (p["a"] - shift) ** 2 + np.sum((p["b"] - p["a"]) ** 2)
+    >>> res = minimize(fun, {"a": 0.0, "b": np.ones(2)}, args=(2.0,), bounds={"b": (None, 1.5)})
+    >>> round(float(res.x["a"]), 4), res.x["b"].round(4)
+    (1.6667, array([1.5, 1.5]))
+    """
+    _refuse_what_is_not_yet(constraints, frozen, has_aux, check_derivatives, progress, checkpoint)
+    _check_callable(fun=fun, callback=callback or fun, hessp=hessp or fun)
+    args = args if isinstance(args, tuple) else (args,)
+    tree, x = _take_apart(x0, backend)
+    _check_compile(compile, tree.backend)
+    pair, keep_feasible = flatten_bounds(bounds, x0, tree)
+    if pair is not None:
+        x = clip_start(x, pair, tree)
+    ability = _choose(method)
+    options = _check_options(options, ability)
+    _check_ability(ability, jac, hess, hessp, pair is not None)
+    problem = Problem(
+        tree,
+        fun,
+        x,
+        args=args,
+        jac=jac or None,
+        hess=hess,
+        hessp=hessp,
+        bounds=pair,
+        keep_feasible=keep_feasible,
+        uses_gradient=ability.gradient,
+        strict=ability.strict_bounds,
+        private=ability.private_x,
+        maxfun=options.get("maxfun", math.inf),
+        maxtime=options.get("maxtime", math.inf),
+        relative_step=options.get("finite_diff_rel_step"),
+        absolute_step=options.get("eps"),
+    )
+    run = _runner(method, ability)
+    result: Result[T] = _run(run, problem, ability.name, tol, watch(callback, problem, ability.name), options)
+    if options.get("disp"):
+        print(result.summary())
+    return result
+
+
+def with_backend(name: str) -> Callable[..., Any]:
+    """`minimize` with its backend given: what each plugin exports.
+
+    Parameters
+    ----------
+    name : str
+        The backend.
+
+    Returns
+    -------
+    callable
+        With `minimize`'s parameters, ``backend`` apart.
+
+    Examples
+    --------
+    >>> from dmin_core import with_backend
+    >>> minimize = with_backend("numpy")
+    >>> round(float(minimize(lambda x: (x - 1.0) ** 2, 0.0).x), 5)
+    1.0
+    """
+    signature = inspect.signature(minimize)
+
+    @functools.wraps(minimize)
+    def bound(*positional: Any, **named: Any) -> Any:
+        return minimize(*positional, backend=name, **named)
+
+    kept = [parameter for parameter in signature.parameters.values() if parameter.name != "backend"]
+    bound.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]  # what inspect reads
+    return bound
+
+
+# At the door ---------------------------------------------------------------------------------------------
+
+
+def _refuse_what_is_not_yet(
+    constraints: Any, frozen: Any, has_aux: bool, check_derivatives: bool, progress: bool, checkpoint: Any
+) -> None:
+    asked = {
+        "constraints": not (constraints is None or (isinstance(constraints, tuple | list) and not len(constraints))),
+        "frozen": frozen is not None,
+        "has_aux": has_aux,
+        "check_derivatives": check_derivatives,
+        "progress": progress,
+        "checkpoint": checkpoint is not None,
+    }
+    for name, is_asked in asked.items():
+        if is_asked:
+            raise NotSupportedYet(f"`{name}` is not in this version of dmin; leave it out.")
+
+
+def _check_callable(**given: Any) -> None:
+    for name, what in given.items():
+        if not callable(what):
+            raise InputError(f"`{name}` must be callable, not {what!r}.")
+
+
+def _check_compile(compile: bool | None, backend: Backend) -> None:
+    if compile not in (None, False, True):
+        raise InputError(f"compile must be None, True or False, not {compile!r}.")
+    if compile:
+        raise NotSupportedYet(f"Backend {backend.name!r} does not compile in this version; leave `compile` out.")
+
+
+def _take_apart(x0: Any, backend: str | None) -> tuple[Tree, np.ndarray]:
+    leaves, spec = flatten(x0)
+    name = infer_backend(leaves, spec) if backend is None else backend
+    tree = Tree(x0, get_backend(name), leaves, spec)
+    return tree, tree.pack_x0()
+
+
+def _choose(method: Any) -> Method:
+    if method is None:
+        return describe("L-BFGS-B")
+    if callable(method):
+        name = getattr(method, "__name__", type(method).__name__)
+        return Method(name, True, True, True, True, True, strict_bounds=False)
+    if not isinstance(method, str):
+        raise MethodError(f"method must be a name or a callable, not {method!r}.")
+    return describe(method)
+
+
+def _check_options(options: Mapping[str, Any] | None, ability: Method) -> dict[str, Any]:
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise InputError(f"options must be a dict, not {options!r}.")
+    known = {*ability.options, *COMMON_OPTIONS}
+    unknown = [name for name in options if name not in known]
+    if unknown and not _takes_any(ability) and not _documented(ability.name, unknown):
+        raise MethodError(
+            f"{ability.name} has no option {unknown[0]!r}. Its options are {', '.join(ability.options)}; "
+            f"every method also takes {', '.join(COMMON_OPTIONS)}."
+        )
+    for name, least in (("maxfun", 1), ("maxtime", 0)):
+        limit = options.get(name)
+        if limit is not None and not (isinstance(limit, int | float | np.number) and limit >= least):
+            raise InputError(f"options[{name!r}] must be a number of at least {least}, not {limit!r}.")
+    return {name: value for name, value in options.items() if value is not None or name not in COMMON_OPTIONS}
+
+
+def _takes_any(ability: Method) -> bool:
+    """A callable's options are its own affair."""
+    return not ability.options
+
+
+def _documented(name: str, unknown: list[str]) -> bool:
+    """Whether the SciPy that is installed has options that this version of dmin does not know yet."""
+    if name not in able():
+        return False
+    import re
+
+    from scipy.optimize import show_options
+
+    text = show_options("minimize", name, disp=False) or ""
+    return all(re.search(rf"^\s*(\w+, )*{re.escape(option)}(, \w+)* : ", text, re.M) for option in unknown)
+
+
+def _check_ability(ability: Method, jac: Any, hess: Any, hessp: Any, bounded: bool) -> None:
+    if bounded and not ability.bounds:
+        raise MethodError(f"{ability.name} cannot keep to bounds. Methods that can: {', '.join(able('bounds'))}.")
+    if not (jac is None or isinstance(jac, bool) or callable(jac) or jac in differences.SCHEMES):
+        raise InputError(f"jac must be None, True, a callable or one of {', '.join(differences.SCHEMES)}; not {jac!r}.")
+    if isinstance(hess, str) and hess not in differences.SCHEMES:
+        raise InputError(f"hess must be None, a callable or one of {', '.join(differences.SCHEMES)}; not {hess!r}.")
+    unused = []
+    if not ability.gradient and callable(jac):
+        unused.append("jac")
+    if hess is not None and not ability.hess:
+        unused.append("hess")
+    if hessp is not None and not (ability.hessp or ability.hess):
+        unused.append("hessp")
+    if unused:
+        warnings.warn(f"{ability.name} makes no use of {' and '.join(unused)}.", RuntimeWarning, stacklevel=_outside())
+
+
+# The run -------------------------------------------------------------------------------------------------
+
+
+def _runner(method: Any, ability: Method) -> Callable[..., Any]:
+    if callable(method):
+        from .solvers.scipy import solve_custom
+
+        return functools.partial(solve_custom, method)
+    return functools.partial(solver(ability.name), ability.name)
+
+
+def _run(
+    run: Callable[..., Any],
+    problem: Problem,
+    method: str,
+    tol: float | None,
+    watched: Callable[[Any], Any],
+    options: dict[str, Any],
+) -> Any:
+    from . import _result  # noqa: F401 - imports SciPy before the clock starts
+
+    problem.start()
+    try:
+        with problem.blas:
+            raw = run(problem, tol, watched, options)
+    except Stop as stop:
+        raw = {"success": False, "status": stop.status, "message": stop.message}
+    except KeyboardInterrupt as interrupt:
+        raw = {"success": False, "status": 130, "message": "Interrupted from the keyboard (Ctrl-C)."}
+        raise Interrupted(_conclude(raw, problem, method)) from interrupt
+    except DminError:
+        raise
+    except Exception as error:
+        _add_note(error, problem, method)
+        raise
+    return _conclude(raw, problem, method)
+
+
+def _add_note(error: Exception, problem: Problem, method: str) -> None:
+    best = "" if problem.best is None else f"; the best value so far is {problem.best.f:.10g}"
+    if sys.version_info >= (3, 11):
+        error.add_note(f"dmin: raised in {method} at evaluation {problem.nfev} of `fun`{best}.")
+
+
+def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
+    from ._result import as_history, merge
+
+    tree = problem.tree
+    fields: dict[str, Any] = {
+        "nit": int(raw.get("nit", problem.nit)),
+        "nfev": problem.nfev,
+        "njev": problem.njev,
+        "nhev": problem.nhev,
+        "method": method,
+        "backend": tree.backend.name,
+        "message": str(raw.get("message", "")),
+        "history": as_history(problem.history),
+        "time": problem.seconds(),
+    }
+    answer = problem.settle(raw.get("x"), bool(raw.get("success")))
+    if answer is None:
+        fields.update(x=tree.restore(problem.x0), fun=math.nan)
+    else:
+        fields.update(x=tree.restore(answer.x), fun=answer.f)
+        if answer.g is not None:
+            fields["jac"] = tree.restore(answer.g, classes=False)
+    if "allvecs" in raw:
+        fields["allvecs"] = [tree.restore(np.asarray(x, dtype=float)) for x in raw["allvecs"]]
+    return merge(raw, fields)

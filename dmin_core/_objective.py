@@ -1,0 +1,127 @@
+"""`fun` as a function of a point, and what it may return.
+
+Backends differentiate, compile and cache functions of points; users write functions of nests. `Objective` stands
+between the two. It is hashable, and equal to another of the same `fun` over a nest of the same structure, shapes
+and dtypes, so that a backend that compiles can keep what it compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ._errors import ObjectiveError
+from ._tree import Tree, is_array, is_float_dtype
+
+
+class Objective:
+    """``fun(x, *args)`` over a nest, as a function ``(point, *args) -> scalar``."""
+
+    __slots__ = ("_checked", "fun", "tree")
+
+    def __init__(self, fun: Callable[..., Any], tree: Tree) -> None:
+        self.fun = fun
+        self.tree = tree
+        self._checked: set[Any] = set()
+
+    def __call__(self, point: Any, *args: Any) -> Any:
+        return self.scalar(self.fun(self.tree.unpack(point), *args))
+
+    def scalar(self, value: Any) -> Any:
+        """``value`` if it is a real scalar; of several shapes that hold one number, the 0-d one."""
+        shape = getattr(value, "shape", None)
+        if shape is None:
+            return self._python_scalar(value)
+        if value.dtype not in self._checked:
+            self._check_dtype(value)
+        if len(shape):
+            return self._reshape(value, tuple(shape))
+        return value
+
+    @staticmethod
+    def _python_scalar(value: Any) -> float:
+        if isinstance(value, float | int):
+            return float(value)
+        if value is None:
+            raise ObjectiveError("`fun` returned None; minimize needs a scalar. Is there a `return` missing?")
+        if isinstance(value, tuple | list):
+            raise ObjectiveError(
+                f"`fun` returned a {type(value).__name__} of {len(value)}; minimize needs a scalar. "
+                f"If it is (value, gradient), pass jac=True."
+            )
+        if isinstance(value, complex):
+            raise ObjectiveError(f"`fun` returned the complex number {value}; minimize needs a real scalar.")
+        raise ObjectiveError(f"`fun` returned a {type(value).__qualname__}; minimize needs a scalar.")
+
+    def _check_dtype(self, value: Any) -> None:
+        # On a complex step the value is complex too.
+        if not is_float_dtype(value.dtype) and not np.iscomplexobj(value):
+            raise ObjectiveError(
+                f"`fun` returned dtype {value.dtype}; minimize needs a real floating scalar, "
+                f"and nothing can be differentiated through this one."
+            )
+        self._checked.add(value.dtype)
+
+    @staticmethod
+    def _reshape(value: Any, shape: tuple[int, ...]) -> Any:
+        if all(d == 1 for d in shape):
+            return value.reshape(())
+        raise ObjectiveError(f"`fun` returned shape {shape}; minimize needs a scalar. Sum or average it first.")
+
+    def _key(self) -> Any:
+        return (self.fun, self.tree.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Objective) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+def value_and_nest(returned: Any) -> tuple[Any, Any]:
+    """What `fun` returns under ``jac=True``, taken apart.
+
+    Raises
+    ------
+    ObjectiveError
+        It is no pair.
+    """
+    if isinstance(returned, tuple | list) and len(returned) == 2:
+        return returned[0], returned[1]
+    what = f"shape {tuple(returned.shape)}" if is_array(returned) else f"a {type(returned).__qualname__}"
+    raise ObjectiveError(f"With jac=True `fun` must return (value, gradient), nested as x0 is; it returned {what}.")
+
+
+def dense_hessian(returned: Any, tree: Tree) -> np.ndarray:
+    """A user's Hessian, in either of its two forms, as an (n, n) host matrix.
+
+    Parameters
+    ----------
+    returned : array or nest
+        One (n, n) array over the flat vector; or a nest of nests, whose block at leaves i and j has shape
+        ``shape_i + shape_j``, as ``jax.hessian`` and `torch.func.hessian` return.
+    """
+    if is_array(returned):
+        matrix = np.asarray(tree.backend.to_numpy(returned), dtype=float)
+        square = len(tree.shapes) == 1 and matrix.shape == tree.shapes[0] * 2
+        if matrix.shape == (tree.n, tree.n) or square:
+            return matrix.reshape(tree.n, tree.n)
+        raise ObjectiveError(
+            f"`hess` returned shape {matrix.shape}; expected ({tree.n}, {tree.n}), or a nest of blocks as x0 is nested."
+        )
+    rows = []
+    for i, row in enumerate(tree._match(returned, "The Hessian from `hess`")):
+        blocks = tree._match(row, f"The row of the Hessian from `hess` at {tree.variable_path(i)}")
+        rows.append(np.hstack([_block(block, i, j, tree) for j, block in enumerate(blocks)]))
+    return np.vstack(rows)
+
+
+def _block(block: Any, i: int, j: int, tree: Tree) -> np.ndarray:
+    expected = tree.shapes[i] + tree.shapes[j]
+    host = np.asarray(tree.backend.to_numpy(block) if is_array(block) else block, dtype=float)
+    if host.shape != expected:
+        where = f"{tree.variable_path(i)}, {tree.variable_path(j)}"
+        raise ObjectiveError(f"`hess` returned a block of shape {host.shape} at {where}; expected {expected}.")
+    return host.reshape(tree.sizes[i], tree.sizes[j])

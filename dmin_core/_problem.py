@@ -1,0 +1,465 @@
+"""The objective as solvers see it: functions of one float64 host vector.
+
+Between `Problem` and a solver go one vector in, one value and one vector out. Here is everything that every
+method needs alike and no solver should have to do: one evaluation a point even where SciPy asks for value and
+gradient apart, counts, the best point so far, the history, the clock, limits, BLAS threads.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import _differences as differences
+from ._errors import ObjectiveError
+from ._objective import Objective, dense_hessian, value_and_nest
+from ._threads import SingleThreadedBlas
+from ._tree import Tree
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+FEASIBLE = 1e-8
+"""How far a point may lie outside its bounds, relative to 1 + |bound|, and still be the answer."""
+
+
+class Stop(BaseException):
+    """Ends a run from inside an evaluation or a callback, through whatever solver is running.
+
+    A BaseException, so that no solver's own ``except Exception`` takes it for a failed evaluation.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+
+
+class Visit:
+    """A point that was evaluated."""
+
+    __slots__ = ("f", "feasible", "g", "point", "x")
+
+    def __init__(self, x: np.ndarray, point: Any, f: float, g: np.ndarray | None, feasible: bool) -> None:
+        self.x, self.point, self.f, self.g, self.feasible = x, point, f, g, feasible
+
+
+class Problem:
+    """The objective over the flat vector, for host solvers.
+
+    Attributes
+    ----------
+    n : int
+        Number of variables.
+    x0 : (n,) float64
+        Where to start; within the bounds.
+    bounds : pair of (n,) float64 arrays, or None
+        With infinities where one side is free; None where all are.
+    keep_feasible : (n,) bool or bool
+        As SciPy's ``Bounds`` has it.
+    nfev, njev, nhev, nit : int
+        Counts so far.
+
+    Parameters
+    ----------
+    tree : Tree
+    fun, args, jac, hess, hessp
+        As `minimize` got them.
+    x0 : (n,) float64
+    bounds : pair of (n,) arrays or None
+    keep_feasible : bool or (n,) bool
+    uses_gradient : bool
+        Whether the method asks for gradients, so that value and gradient are best computed together.
+    strict : bool
+        Whether the method never leaves the bounds.
+    private : bool
+        Whether the method hands over a new x at each evaluation, which `fun` may then view.
+    maxfun, maxtime : float
+        Limits on evaluations and seconds.
+    relative_step, absolute_step : float or (n,) array, optional
+        For finite differences.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        fun: Callable[..., Any],
+        x0: np.ndarray,
+        *,
+        args: tuple[Any, ...] = (),
+        jac: Any = None,
+        hess: Any = None,
+        hessp: Any = None,
+        bounds: Pair | None = None,
+        keep_feasible: Any = False,
+        uses_gradient: bool = True,
+        strict: bool = True,
+        private: bool = False,
+        maxfun: float = math.inf,
+        maxtime: float = math.inf,
+        relative_step: Any = None,
+        absolute_step: Any = None,
+    ) -> None:
+        self.tree, self.backend, self.x0, self.n = tree, tree.backend, x0, tree.n
+        self.fun, self.args, self.jac, self.hess, self.hessp = fun, args, jac, hess, hessp
+        self.bounds, self.keep_feasible, self.strict, self.private = bounds, keep_feasible, strict, private
+        if bounds is not None and not strict:
+            self._lowest = bounds[0] - FEASIBLE * (1.0 + np.abs(bounds[0]))
+            self._highest = bounds[1] + FEASIBLE * (1.0 + np.abs(bounds[1]))
+        self.maxfun, self.maxtime = maxfun, maxtime
+        self.relative_step, self.absolute_step = relative_step, absolute_step
+        self.nfev = self.njev = self.nhev = self.nit = 0
+        self.history: list[tuple[int, float, float, float]] = []
+        self.best: Visit | None = None
+        self.last: Visit | None = None
+        self.in_objective = self.in_copies = 0.0
+        self.blas = SingleThreadedBlas()
+        self.blas.needed = False
+        self.objective = Objective(fun, tree)
+        self.scheme = self._scheme()
+        self._together = uses_gradient and self.scheme is None and not callable(jac)
+        self._evaluate_value = tree.backend.value(self.objective) if jac is not True else None
+        self._evaluate_pair = tree.backend.value_and_grad(self.objective) if self._by_backend else None
+        self._evaluate_product: Any = None
+        self._evaluate_hessian: Any = None
+        self._gradient_seen = False
+        self._second: tuple[np.ndarray, Any] | None = None
+        self.started = time.perf_counter()
+
+    def start(self) -> None:
+        """Start the clock."""
+        self.started = time.perf_counter()
+
+    # -- which derivatives --------------------------------------------------------------------------------
+
+    def _scheme(self) -> str | None:
+        if isinstance(self.jac, str):
+            return self.jac
+        if self.jac is None and not self.backend.exact_gradient:
+            return "2-point"
+        return None
+
+    @property
+    def _by_backend(self) -> bool:
+        return self.jac is None and self.scheme is None
+
+    @property
+    def exact_gradient(self) -> bool:
+        """Whether gradients are exact: the framework's or the user's."""
+        return self.scheme is None
+
+    @property
+    def exact_product(self) -> bool:
+        """Whether Hessian products are exact: the framework's or the user's."""
+        return callable(self.hess) or callable(self.hessp) or (self._by_backend and self.backend.exact_hvp)
+
+    # -- what solvers call --------------------------------------------------------------------------------
+
+    def value(self, x: np.ndarray) -> float:
+        """``fun`` at ``x`` (n,)."""
+        return self._at(x).f
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        """Its gradient there, (n,); a new array that is not written again."""
+        visit = self._at(x)
+        if visit.g is None:
+            visit.g = self._gradient_alone(visit)
+            self._first_gradient(visit)
+            self._note_norm(visit)
+        return visit.g
+
+    def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Both at once."""
+        return self.value(x), self.gradient(x)
+
+    def product(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Hessian at ``x`` times ``v``, (n,)."""
+        self._check_limits()
+        self.nhev += 1
+        if callable(self.hessp):
+            return self._user_product(x, v)
+        if callable(self.hess):
+            return self._user_hessian(x) @ v
+        if not self._by_backend:
+            return differences.product(
+                self._gradient_nearby,
+                x,
+                v,
+                self._known_gradient(x),
+                exact=self.exact_gradient,
+                eps=self.tree.coarsest_eps,
+            )
+        if self._evaluate_product is None:
+            self._evaluate_product = self.backend.hvp(self.objective)
+        point = self._second_order_point(x)
+        (h,) = self._timed(self._evaluate_product, point, self.tree.point(np.array(v, dtype=float)), *self.args)
+        return self._to_host(h)
+
+    def hessian(self, x: np.ndarray) -> np.ndarray:
+        """Dense Hessian at ``x``, (n, n)."""
+        self._check_limits()
+        if callable(self.hess):
+            self.nhev += 1
+            return self._user_hessian(x)
+        if not self._by_backend or callable(self.hessp):
+            rows = np.array([self.product(x, unit) for unit in np.eye(self.n)])
+            return (rows + rows.T) / 2
+        self.nhev += 1
+        if self._evaluate_hessian is None:
+            self._evaluate_hessian = self.backend.hessian(self.objective)
+        return self._to_host(self._timed(self._evaluate_hessian, self._second_order_point(x), *self.args))
+
+    # -- one evaluation a point ---------------------------------------------------------------------------
+
+    def _at(self, x: np.ndarray) -> Visit:
+        last = self.last
+        if last is not None and (last.x == x).all():
+            return last
+        self._check_limits()
+        kept = np.array(x, dtype=float)
+        point = self.tree.point(x if self.private else kept.copy())
+        f, g = self._value_and_maybe_gradient(point)
+        visit = Visit(kept, point, f, g, self.strict or self._is_feasible(kept))
+        if last is None:
+            self._first_value(visit)
+        self.last = visit
+        self._note(visit)
+        return visit
+
+    def _value_and_maybe_gradient(self, point: Any) -> tuple[float, np.ndarray | None]:
+        if self.jac is True:
+            return self._user_pair(point)
+        if not self._together:
+            return self._value(point), None
+        self.nfev += 1
+        self.njev += 1
+        value, (g,) = self._timed(self._evaluate_pair, point, *self.args)
+        return self._to_float(value), self._to_host(g)
+
+    def _value(self, point: Any) -> float:
+        self.nfev += 1
+        return self._to_float(self._timed(self._evaluate_value, point, *self.args))
+
+    def _user_pair(self, point: Any) -> tuple[float, np.ndarray]:
+        self.nfev += 1
+        self.njev += 1
+        returned = self._timed(self.fun, self.tree.unpack(point), *self.args)
+        value, nest = value_and_nest(returned)
+        return self._to_float(self.objective.scalar(value)), self._pack(nest, "The gradient from `fun`")
+
+    def _gradient_alone(self, visit: Visit) -> np.ndarray:
+        if callable(self.jac):
+            self.njev += 1
+            return self._pack(
+                self._timed(self.jac, self.tree.unpack(visit.point), *self.args), "The gradient from `jac`"
+            )
+        if self.scheme is not None:
+            self.njev += 1
+            return self._difference(visit.x, visit.f)
+        self.nfev += 1
+        self.njev += 1
+        _, (g,) = self._timed(self._evaluate_pair, visit.point, *self.args)
+        return self._to_host(g)
+
+    def _difference(self, x: np.ndarray, f: float | None) -> np.ndarray:
+        assert self.scheme is not None
+        step = self.absolute_step
+        if self.relative_step is not None:
+            step = differences.default_step(x, self.scheme, 0.0, self.relative_step)
+        return differences.gradient(
+            self._value_nearby,
+            x,
+            f,
+            scheme=self.scheme,
+            step=step,
+            eps=self.tree.eps(),
+            bounds=self.bounds,
+            round_to=self.tree.round,
+        )
+
+    def _value_nearby(self, x: np.ndarray) -> float:
+        """``fun`` at a point that is the difference's, not the solver's: counted, but no candidate."""
+        self._check_limits()
+        if np.iscomplexobj(x):
+            self.nfev += 1
+            return self._timed(self._evaluate_value, self.tree.point(x), *self.args)
+        return self._value(self.tree.point(x))
+
+    def _gradient_nearby(self, x: np.ndarray) -> np.ndarray:
+        self._check_limits()
+        point = self.tree.point(x.copy())
+        if self.jac is True:
+            return self._user_pair(point)[1]
+        if self.scheme is not None:
+            return self._difference(x, None)
+        self.njev += 1
+        return self._pack(self._timed(self.jac, self.tree.unpack(point), *self.args), "The gradient from `jac`")
+
+    def _known_gradient(self, x: np.ndarray) -> np.ndarray | None:
+        known = next((v for v in (self.last, self.best) if v is not None and (v.x == x).all()), None)
+        return None if known is None else known.g
+
+    # -- second order ---------------------------------------------------------------------------------------
+
+    def _second_order_point(self, x: np.ndarray) -> Any:
+        """The same point object for every product at one ``x``: backends keep what they computed for it."""
+        if self._second is None or not (self._second[0] == x).all():
+            known = next((v for v in (self.last, self.best) if v is not None and (v.x == x).all()), None)
+            kept = np.array(x, dtype=float) if known is None else known.x
+            self._second = (kept, self.tree.point(kept.copy()))
+        return self._second[1]
+
+    def _user_product(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        nest = self.tree.unpack(self._second_order_point(x))
+        direction = self.tree.unpack(self.tree.point(np.array(v, dtype=float)))
+        return self._pack(self._timed(self.hessp, nest, direction, *self.args), "The product from `hessp`")
+
+    def _user_hessian(self, x: np.ndarray) -> np.ndarray:
+        returned = self._timed(self.hess, self.tree.unpack(self._second_order_point(x)), *self.args)
+        return dense_hessian(returned, self.tree)
+
+    # -- calls into the user's code -------------------------------------------------------------------------
+
+    def _timed(self, function: Any, *arguments: Any) -> Any:
+        start = time.perf_counter()
+        self.blas.release()
+        try:
+            return function(*arguments)
+        finally:
+            self.blas.retake()
+            self.in_objective += time.perf_counter() - start
+
+    def _to_float(self, value: Any) -> float:
+        start = time.perf_counter()
+        f = float(self.backend.to_numpy(value)) if not isinstance(value, float) else value
+        self.in_copies += time.perf_counter() - start
+        return f
+
+    def _to_host(self, array: Any) -> np.ndarray:
+        start = time.perf_counter()
+        host = np.asarray(self.backend.to_numpy(array), dtype=float)
+        self.in_copies += time.perf_counter() - start
+        return host
+
+    def _pack(self, nest: Any, what: str) -> np.ndarray:
+        start = time.perf_counter()
+        host = self.tree.pack_like(nest, what)
+        self.in_copies += time.perf_counter() - start
+        return host
+
+    def _check_limits(self) -> None:
+        if self.nfev >= self.maxfun:
+            raise Stop(f"The limit of {self.maxfun} evaluations (maxfun) was reached.", status=1)
+        if self.maxtime < math.inf and time.perf_counter() - self.started >= self.maxtime:
+            raise Stop(f"The limit of {self.maxtime:g} seconds (maxtime) was reached.", status=1)
+
+    # -- the first evaluation ---------------------------------------------------------------------------------
+
+    def _first_value(self, visit: Visit) -> None:
+        if not math.isfinite(visit.f):
+            raise ObjectiveError(
+                f"`fun` is {visit.f} at the start; minimize needs a finite value there. "
+                f"Start elsewhere, or keep the variables in the function's domain by bounds."
+            )
+        if visit.g is not None:
+            self._first_gradient(visit)
+
+    def _first_gradient(self, visit: Visit) -> None:
+        assert visit.g is not None
+        if self._gradient_seen:
+            return
+        self._gradient_seen = True
+        bad = np.flatnonzero(~np.isfinite(visit.g))
+        if bad.size:
+            raise ObjectiveError(
+                f"The gradient of `fun` at the start is {visit.g[bad[0]]} at {self.tree.locate(int(bad[0]))}, though "
+                f"the value is {visit.f:g}: a square root or norm at zero, perhaps. Start elsewhere, or smooth it."
+            )
+        self._warn_without_influence(visit.g)
+
+    def _warn_without_influence(self, g: np.ndarray) -> None:
+        starts = np.concatenate([[0], self.tree.ends[:-1]])
+        silent = [
+            self.tree.variable_path(k)
+            for k, (start, end) in enumerate(zip(starts, self.tree.ends, strict=True))
+            if end > start and not g[start:end].any()
+        ]
+        if silent:
+            named = ", ".join(silent[:5]) + (f" and {len(silent) - 5} more" if len(silent) > 5 else "")
+            warnings.warn(
+                f"The gradient of `fun` with respect to {named} is exactly zero at the start: `fun` does not depend on "
+                f"it, or is cut off from it (a detached or converted array), or is stationary there.",
+                RuntimeWarning,
+                stacklevel=_outside(),
+            )
+
+    # -- the record -------------------------------------------------------------------------------------------
+
+    def _note(self, visit: Visit) -> None:
+        norm = math.nan if visit.g is None else _largest(visit.g)
+        self.history.append((self.nfev, visit.f, norm, time.perf_counter() - self.started))
+        if math.isfinite(visit.f) and (self.best is None or self._is_worse(self.best, visit)):
+            self.best = visit
+
+    def _note_norm(self, visit: Visit) -> None:
+        """A gradient that came after its value."""
+        assert visit.g is not None
+        _, f, _, seconds = self.history[-1]
+        self.history[-1] = (self.nfev, f, _largest(visit.g), seconds)
+
+    @staticmethod
+    def _is_worse(visit: Visit, than: Visit) -> bool:
+        return than.feasible if visit.feasible != than.feasible else visit.f > than.f
+
+    def _is_feasible(self, x: np.ndarray) -> bool:
+        if self.bounds is None:
+            return True
+        return bool((x >= self._lowest).all() and (x <= self._highest).all())
+
+    def settle(self, x: Any, success: bool) -> Visit | None:
+        """The answer: the best point seen, or the solver's own ``x`` where that is none worse.
+
+        Returns
+        -------
+        Visit or None
+            None where nothing finite was evaluated.
+        """
+        last = self.last
+        if x is None or last is None or not math.isfinite(last.f) or not np.array_equal(last.x, x):
+            return self.best
+        if self.best is None or not self._is_worse(last, self.best):
+            return last
+        # A method that says it converged is believed, even where its point drifted out of bounds.
+        return last if success and not last.feasible else self.best
+
+    def seconds(self) -> dict[str, float]:
+        """`Result.time`."""
+        total = time.perf_counter() - self.started
+        return {
+            "objective": self.in_objective,
+            "copies": self.in_copies,
+            "solver": max(0.0, total - self.in_objective - self.in_copies),
+            "total": total,
+        }
+
+
+def _largest(g: np.ndarray) -> float:
+    """‖g‖∞ without a temporary; nan and inf come through."""
+    return float(max(g.max(), -g.min()))
+
+
+def _outside() -> int:
+    """How many frames up the first one is that belongs to neither dmin nor SciPy: where a warning should point."""
+    import sys
+
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None:
+        module = frame.f_globals.get("__name__", "").partition(".")[0]
+        if module not in ("dmin_core", "scipy"):
+            break
+        frame, level = frame.f_back, level + 1
+    return level

@@ -1,0 +1,150 @@
+"""What `minimize` returns, and what a callback sees on the way.
+
+Both are SciPy's ``OptimizeResult`` with the vectors in the user's own nest, so that code written for SciPy reads
+them. This module imports ``scipy.optimize`` and is itself imported by the first call of `minimize` only: importing
+dmin must stay as cheap as importing NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+
+T = TypeVar("T")
+
+HISTORY = np.dtype([("evaluation", np.int64), ("fun", float), ("grad_norm", float), ("seconds", float)])
+
+
+class Result(OptimizeResult, Generic[T]):  # type: ignore[misc]  # SciPy ships no types
+    """The outcome of `minimize`: an ``OptimizeResult`` in the user's own nest.
+
+    Attributes
+    ----------
+    x : nest
+        The best finite feasible point evaluated, with x0's types, dtypes and devices.
+    fun : float
+        Value of the objective there.
+    jac : nest
+        Gradient there, as plain arrays; absent where the method computed none.
+    success : bool
+        Whether the method stopped because its test of convergence held.
+    status : int
+        The method's code for why it stopped; 99 where a callback raised ``StopIteration``.
+    message : str
+        The same in words.
+    nit, nfev, njev, nhev : int
+        Iterations; evaluations of `fun`, of its gradient, and of its Hessian or products with it. An evaluation
+        of value and gradient together counts once in each; those made for finite differences count too.
+    method, backend : str
+    history : numpy.recarray
+        One record for each point that the method asked for: ``evaluation`` (nfev at that moment), ``fun``,
+        ``grad_norm`` (largest absolute component; nan where no gradient was computed), ``seconds`` since the start.
+    time : dict
+        Seconds spent in ``'objective'`` (the user's functions and the framework), ``'copies'`` (between host and
+        framework), ``'solver'`` (the rest), and their sum ``'total'``. A framework that computes asynchronously
+        is waited for in the copies.
+
+    What a method adds stands beside them in flat form, in the order of the leaves (``hess_inv``,
+    ``lagrangian_grad``, …).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmin_core import minimize
+    >>> res = minimize(lambda x: np.sum((x["w"] - 3.0) ** 2), {"w": np.zeros(2)})
+    >>> res.x["w"].round(3)
+    array([3., 3.])
+    >>> res.history.fun[0]
+    18.0
+    """
+
+    x: T
+    fun: float
+    success: bool
+    status: int
+    message: str
+    nit: int
+    nfev: int
+    njev: int
+    nhev: int
+    method: str
+    backend: str
+    history: Any
+    time: dict[str, float]
+
+    def __repr__(self) -> str:
+        shown = [
+            (name, self[name])
+            for name in (
+                "message",
+                "success",
+                "status",
+                "fun",
+                "nit",
+                "nfev",
+                "njev",
+                "nhev",
+                "method",
+                "backend",
+                "x",
+                "jac",
+            )
+            if name in self
+        ]
+        rest = [name for name in self if name not in dict(shown)]
+        with np.printoptions(threshold=20, edgeitems=3, precision=6, linewidth=100):
+            lines = [f"{name:>9}: {_indented(value)}" for name, value in shown]
+        return "\n".join([*lines, f"{'also':>9}: {', '.join(rest)}"])
+
+    __str__ = __repr__
+
+    def summary(self) -> str:
+        """Four lines for people: what ``options={'disp': True}`` prints."""
+        took = self.time["total"]
+        return (
+            f"{self.message}\n"
+            f"  Method: {self.method} ({self.backend})    {'converged' if self.success else 'not converged'}\n"
+            f"  Value: {self.fun:.10g}\n"
+            f"  Iterations: {self.nit}    Evaluations: {self.nfev} of the function, {self.njev} of the gradient, "
+            f"{self.nhev} of the Hessian    Seconds: {took:.3g}"
+        )
+
+
+def _indented(value: Any) -> str:
+    text = repr(value) if not isinstance(value, str) else value
+    if len(text) > 600:
+        text = text[:597] + "…"
+    return text.replace("\n", "\n" + " " * 11)
+
+
+class Intermediate(OptimizeResult):  # type: ignore[misc]  # SciPy ships no types
+    """What ``callback(intermediate_result)`` gets: ``fun``, ``nit``, ``nfev``, …, and ``x``, built when touched."""
+
+    def __init__(self, build: Callable[[], Any], **fields: Any) -> None:
+        super().__init__(**fields)
+        object.__setattr__(self, "_build", build)
+
+    def __missing__(self, name: str) -> Any:
+        if name != "x":
+            raise KeyError(name)
+        self["x"] = object.__getattribute__(self, "_build")()
+        return self["x"]
+
+    def __repr__(self) -> str:
+        self["x"]
+        return super().__repr__()
+
+
+def as_history(records: Sequence[tuple[int, float, float, float]]) -> Any:
+    """`Result.history` from what the problem noted down."""
+    return np.array(list(records), dtype=HISTORY).view(np.recarray)
+
+
+def merge(raw: Mapping[str, Any], fields: Mapping[str, Any]) -> Result[Any]:
+    """A method's own report, overlaid with what dmin knows better."""
+    ours = {"x", "fun", "jac", "grad", "njev", "nhev", "nfev", "method", "execution_time", "history", "time"}
+    kept = {name: value for name, value in raw.items() if name not in ours}
+    return Result({**kept, **fields})

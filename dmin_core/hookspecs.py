@@ -1,0 +1,281 @@
+"""What a backend, and a method, must provide: every hook, documented.
+
+dmin needs very little of a framework: move an array to the host and back, evaluate a function with its
+gradient, multiply a vector by its Hessian, say where an array lives. `BackendSpec` is that list. Backends see
+*points*, never nests: a point is a tuple of arrays, normally of one flat vector that holds every leaf. So a
+backend is about thirty lines, and everything that has to do with the user's own containers is written once,
+in the core.
+
+A backend is a module (or any object) whose functions carry `hookimpl`::
+
+    from dmin_core import hookimpl
+
+
+    @hookimpl
+    def device(array):
+        return "cpu"
+
+and whose distribution names it under the entry-point group ``dmin.backends``. ``docs/write-a-backend.md``
+builds one from nothing. All hooks are ``firstresult``; the core's own implementations are registered
+``trylast``, so that what a backend leaves out comes from there. Hooks that return callables are called once a
+run: inside the solver's loop nothing goes through pluggy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pluggy
+
+if TYPE_CHECKING:
+    from ._problem import Problem
+    from .solvers import Method
+
+Array: TypeAlias = Any
+"""An array of the backend's framework."""
+Point: TypeAlias = "tuple[Any, ...]"
+"""What an objective is a function of: normally one flat vector."""
+
+BACKENDS = "dmin.backends"
+SOLVERS = "dmin.solvers"
+
+hookspec = pluggy.HookspecMarker("dmin")
+hookimpl = pluggy.HookimplMarker("dmin")
+
+
+class BackendSpec:
+    """The hooks of a backend.
+
+    ``to_numpy``, ``from_numpy`` and ``device`` have no default. ``value_and_grad`` and ``hvp`` have one, finite
+    differences, for frameworks without automatic differentiation: a backend whose framework can differentiate
+    implements both. The rest are refinements.
+    """
+
+    # What every backend must provide ---------------------------------------------------------------------
+
+    @hookspec(firstresult=True)
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """Copy ``array`` to the host, or view it there.
+
+        Parameters
+        ----------
+        array : array of the framework, of any shape
+
+        Returns
+        -------
+        numpy.ndarray
+            Same shape, with no gradient attached. float16 and bfloat16 come as float32, float32 and float64 as
+            they are.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def from_numpy(self, array: np.ndarray, like: Array | None) -> Array:
+        """Make an array of the framework with ``like``'s dtype, device and sharding.
+
+        Parameters
+        ----------
+        array : numpy.ndarray
+            Floating, of any shape. It belongs to the callee: it will not be written again by dmin, and may be
+            viewed instead of copied unless the framework lets `fun` write into it.
+        like : array of the framework, or None
+            None: ``array``'s own dtype on the framework's default device.
+
+        Returns
+        -------
+        array of the framework
+            A plain one, whatever ``like`` is: `restore` makes subclasses.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def device(self, array: Array) -> str:
+        """Say where ``array`` lives, as the framework spells it: ``"cpu"``, ``"cuda:0"``."""
+        raise NotImplementedError
+
+    # Derivatives -----------------------------------------------------------------------------------------
+
+    @hookspec(firstresult=True)
+    def value_and_grad(self, fun: Callable[..., Array]) -> Callable[..., tuple[Array, Point]]:
+        """Return ``evaluate(point, *args) -> (value, gradient)``, compiled where the framework compiles.
+
+        Parameters
+        ----------
+        fun : callable
+            ``fun(point, *args)``, a scalar of the framework (0-d array, or a Python float). Hashable; equal for
+            equal objectives over nests of equal structure, shapes and dtypes, so that it may key a cache.
+
+        Returns
+        -------
+        callable
+            ``value`` is a 0-d array and ``gradient`` a point with the shapes and dtypes of ``point``, both
+            detached from any graph; the arrays are new at every call. The state of the framework (gradient
+            mode, default dtype, seeds) is as it was before.
+
+        Notes
+        -----
+        Default: forward differences with SciPy's step rule.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def hvp(self, fun: Callable[..., Array]) -> Callable[..., Point]:
+        """Return ``product(point, vector, *args) -> Hessian of fun at point, times vector``.
+
+        ``vector`` and the product are points with the shapes and dtypes of ``point``. Solvers ask for many
+        products at one point, and dmin then passes the same ``point`` object: a backend may keep what does not
+        depend on ``vector`` until another comes.
+
+        Notes
+        -----
+        Default: differences of the gradient along ``vector``. Source of the exact product: Pearlmutter (1994),
+        "Fast Exact Multiplication by the Hessian", Neural Computation 6(1), section 3.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def value(self, fun: Callable[..., Array]) -> Callable[..., Array]:
+        """Return ``evaluate(point, *args) -> value`` without a gradient, for methods that use none.
+
+        Notes
+        -----
+        Default: calls ``fun`` as it is.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def hessian(self, fun: Callable[..., Array]) -> Callable[..., Array]:
+        """Return ``evaluate(point, *args) -> (n, n) array``, the dense Hessian over all arrays of the point.
+
+        Notes
+        -----
+        Default: `hvp` for every unit vector, symmetrised.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def jacobian(self, fun: Callable[..., Array]) -> Callable[..., Array]:
+        """Return ``evaluate(point, *args) -> (m, n) array``, the derivative of ``fun(point, *args)`` of shape (m,).
+
+        Notes
+        -----
+        Default: forward differences, column by column.
+        """
+        raise NotImplementedError
+
+    # Shapes and classes ----------------------------------------------------------------------------------
+
+    @hookspec(firstresult=True)
+    def split(self, vector: Array, shapes: tuple[tuple[int, ...], ...], dtypes: tuple[Any, ...]) -> Sequence[Array]:
+        """Cut a flat vector into arrays of these shapes and dtypes, in order, differentiably.
+
+        Called inside whatever the framework differentiates or compiles. Views where the framework has them.
+
+        Notes
+        -----
+        Default: slices.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def restore(self, array: Array, like: Array, inside: bool) -> Array:
+        """Give ``array`` the class of the user's own leaf ``like`` (a parameter, a variable, a subclass).
+
+        Parameters
+        ----------
+        array : array of the framework
+            With ``like``'s shape and dtype.
+        like : array
+            The leaf as it stood in ``x0``.
+        inside : bool
+            True: ``array`` is about to be handed to `fun` and is part of a differentiated computation, which
+            must not be cut. False: it is part of a result.
+
+        Notes
+        -----
+        Default: returns ``array``.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def namespace(self, array: Array) -> Any:
+        """Return the array-API namespace for ``array`` (default: array-api-compat's)."""
+        raise NotImplementedError
+
+    # For solvers that run on the device ------------------------------------------------------------------
+
+    @hookspec(firstresult=True)
+    def compile(self, fun: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``fun`` compiled (default: as it is). ``fun`` takes and returns points and scalars."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def while_loop(self, cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
+        """Apply ``body`` to ``state`` while ``cond(state)``; return the last state (default: Python's loop)."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def cond(
+        self, predicate: Any, true: Callable[..., Any], false: Callable[..., Any], operands: tuple[Any, ...]
+    ) -> Any:
+        """``true(*operands)`` if ``predicate`` else ``false(*operands)`` (default: Python's choice)."""
+        raise NotImplementedError
+
+    # What `python -m dmin_core` prints -------------------------------------------------------------------
+
+    @hookspec(firstresult=True)
+    def framework(self) -> str:
+        """Name and version of the framework, as ``"torch 2.13.0"`` (default: the backend's name alone)."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def devices(self) -> Sequence[str]:
+        """Devices that can be used here, as the framework spells them (default: ``("cpu",)``)."""
+        raise NotImplementedError
+
+
+class SolverSpec:
+    """The hooks of a distribution that adds methods, found through the entry-point group ``dmin.solvers``.
+
+    Entry names are the methods' names, as in ``minimize(method=name)``, in any case.
+    """
+
+    @hookspec(firstresult=True)
+    def describe(self, name: str) -> Method:
+        """Say what the method can do and which options it has; `minimize` refuses the rest at the door."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def solve(
+        self,
+        name: str,
+        problem: Problem,
+        tol: float | None,
+        callback: Callable[[Any], Any],
+        options: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        """Minimise ``problem`` from ``problem.x0``.
+
+        Parameters
+        ----------
+        name : str
+            The method, as `describe` named it.
+        problem : Problem
+            ``x0`` (n,) float64; ``bounds``, None or a pair of (n,) float64 arrays; ``value(x)``,
+            ``gradient(x)``, ``value_and_gradient(x)``, ``product(x, v)`` and ``hessian(x)`` in NumPy float64. The
+            problem counts, keeps the best point and stops the run (by an exception that must be let through).
+        tol : float or None
+            The user's ``tol``.
+        callback : callable
+            To be called with the current ``x`` (n,), or an ``OptimizeResult`` that has it, once an iteration.
+        options : mapping
+            The user's options, each one that `describe` named.
+
+        Returns
+        -------
+        mapping
+            At least ``x`` (n,) and ``message``, ``success``, ``status``; anything else is handed to the user.
+        """
+        raise NotImplementedError

@@ -1,0 +1,270 @@
+"""The table of methods: what each can do, what it needs, which options it has.
+
+Asked for what a method cannot do, `minimize` says so at the door and lists the methods that can; SciPy only warns.
+The core's methods are in this table as literals, so that listing them imports nothing; a third party's come from
+distributions with an entry point in the group ``dmin.solvers`` and describe themselves.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .._errors import BrokenPluginError, MethodError, PluginClashError
+from .._plugins import Entry, claim, listed, load_solver, refresh
+from ..hookspecs import SOLVERS
+
+COMMON_OPTIONS = ("disp", "maxfun", "maxtime")
+"""What dmin does for every method: print a summary at the end; stop after so many evaluations, or seconds."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a method can do.
+
+    Attributes
+    ----------
+    name : str
+        As it is written in ``minimize(method=name)``; case does not matter.
+    gradient, hessp, hess : bool
+        Whether it uses the gradient, Hessian products, a dense Hessian.
+    bounds, constraints : bool
+        Whether it can keep to them.
+    options : tuple of str
+        Names it takes in ``options``, beside ``disp``, ``maxfun`` and ``maxtime``, which all do.
+    strict_bounds : bool
+        Whether every point it evaluates lies within the bounds.
+    private_x : bool
+        Whether it hands over a new array at each evaluation.
+    needs_hessian : bool
+        Whether it cannot run without second derivatives; the others make do with their own approximation.
+    distribution : str
+        Where it comes from.
+    error : Exception or None
+        Why it cannot be used.
+    """
+
+    name: str
+    gradient: bool = False
+    hessp: bool = False
+    hess: bool = False
+    bounds: bool = False
+    constraints: bool = False
+    options: tuple[str, ...] = ()
+    strict_bounds: bool = True
+    private_x: bool = False
+    needs_hessian: bool = False
+    distribution: str = "dmin-core"
+    error: Exception | None = None
+
+
+_DIFFERENCES = ("eps", "finite_diff_rel_step")
+_TRUST = ("initial_trust_radius", "max_trust_radius", "eta", "gtol", "maxiter", "return_all")
+
+SCIPY_METHODS: dict[str, dict[str, Any]] = {
+    "Nelder-Mead": {
+        "bounds": True,
+        "options": ("maxiter", "maxfev", "return_all", "initial_simplex", "xatol", "fatol", "adaptive"),
+    },
+    "Powell": {
+        "bounds": True,
+        "options": ("xtol", "ftol", "maxiter", "maxfev", "direc", "return_all"),
+    },
+    "CG": {
+        "gradient": True,
+        "private_x": True,
+        "options": ("maxiter", "gtol", "norm", "return_all", "c1", "c2", *_DIFFERENCES),
+    },
+    "BFGS": {
+        "gradient": True,
+        "private_x": True,
+        "options": ("maxiter", "gtol", "norm", "return_all", "xrtol", "c1", "c2", "hess_inv0", *_DIFFERENCES),
+    },
+    "Newton-CG": {
+        "gradient": True,
+        "private_x": True,
+        "hessp": True,
+        "hess": True,
+        "needs_hessian": True,
+        "options": ("xtol", "maxiter", "return_all", "c1", "c2", *_DIFFERENCES),
+    },
+    "L-BFGS-B": {
+        "gradient": True,
+        "private_x": True,
+        "bounds": True,
+        "options": ("maxcor", "ftol", "gtol", "maxiter", "maxls", "iprint", *_DIFFERENCES),
+    },
+    "TNC": {
+        "gradient": True,
+        "private_x": True,
+        "bounds": True,
+        "options": (
+            *(
+                "scale",
+                "offset",
+                "maxCGit",
+                "eta",
+                "stepmx",
+                "accuracy",
+                "minfev",
+                "ftol",
+                "xtol",
+                "gtol",
+                "rescale",
+            ),
+            *("mesg_num", *_DIFFERENCES),
+        ),
+    },
+    "COBYLA": {
+        "bounds": True,
+        "constraints": True,
+        "strict_bounds": False,
+        "options": ("rhobeg", "tol", "maxiter", "catol", "f_target"),
+    },
+    "COBYQA": {
+        "bounds": True,
+        "constraints": True,
+        "options": (
+            *(
+                "maxfev",
+                "maxiter",
+                "f_target",
+                "feasibility_tol",
+                "initial_tr_radius",
+                "final_tr_radius",
+                "scale",
+            ),
+        ),
+    },
+    "SLSQP": {
+        "gradient": True,
+        "private_x": True,
+        "bounds": True,
+        "constraints": True,
+        "options": ("ftol", "maxiter", "iprint", *_DIFFERENCES),
+    },
+    "trust-constr": {
+        "gradient": True,
+        "private_x": True,
+        "hessp": True,
+        "hess": True,
+        "bounds": True,
+        "constraints": True,
+        "strict_bounds": False,
+        "options": (
+            *(
+                "gtol",
+                "xtol",
+                "barrier_tol",
+                "sparse_jacobian",
+                "initial_tr_radius",
+                "initial_constr_penalty",
+            ),
+            *(
+                "initial_barrier_parameter",
+                "initial_barrier_tolerance",
+                "factorization_method",
+                "maxiter",
+                "verbose",
+            ),
+            *_DIFFERENCES,
+        ),
+    },
+    "dogleg": {"gradient": True, "private_x": True, "hess": True, "needs_hessian": True, "options": _TRUST},
+    "trust-ncg": {
+        "gradient": True,
+        "private_x": True,
+        "hessp": True,
+        "hess": True,
+        "needs_hessian": True,
+        "options": _TRUST,
+    },
+    "trust-krylov": {
+        "gradient": True,
+        "private_x": True,
+        "hessp": True,
+        "hess": True,
+        "needs_hessian": True,
+        "options": (*_TRUST, "inexact"),
+    },
+    "trust-exact": {
+        "gradient": True,
+        "private_x": True,
+        "hess": True,
+        "needs_hessian": True,
+        "options": (*_TRUST, "subproblem_maxiter"),
+    },
+}
+"""SciPy's methods by SciPy's names. ``workers`` is left out everywhere: the differences are dmin's own."""
+
+
+def methods() -> dict[str, Method]:
+    """Every method that can be named in `minimize`, with what it can do.
+
+    Returns
+    -------
+    dict of str to Method
+        SciPy's first. A third party's that does not load is there too, with its ``error``.
+
+    Examples
+    --------
+    >>> from dmin_core import methods
+    >>> [name for name, method in methods().items() if method.constraints]
+    ['COBYLA', 'COBYQA', 'SLSQP', 'trust-constr']
+    """
+    refresh()
+    _loaded.cache_clear()
+    table = {}
+    for name in listed(SOLVERS):
+        try:
+            table[name] = describe(name)
+        except (BrokenPluginError, PluginClashError) as error:
+            table[name] = Method(name, distribution=listed(SOLVERS)[name][-1].distribution, error=error)
+    return table
+
+
+def describe(name: str) -> Method:
+    """The method of that name, in any case.
+
+    Raises
+    ------
+    MethodError
+        There is none; the nearest names are listed.
+    BrokenPluginError, PluginClashError
+        A third party's method cannot be loaded.
+    """
+    entry = claim(SOLVERS, _spelled(name))
+    if entry.embedded:
+        return Method(entry.name, **SCIPY_METHODS[entry.name])
+    described: Method = _loaded(entry)["describe"](entry.name)
+    return described
+
+
+def solver(name: str) -> Callable[..., Any]:
+    """The function that runs the method: `SolverSpec.solve`."""
+    return _loaded(claim(SOLVERS, _spelled(name)))["solve"]
+
+
+@functools.lru_cache(maxsize=64)
+def _loaded(entry: Entry) -> dict[str, Callable[..., Any]]:
+    return load_solver(entry)
+
+
+def _spelled(name: str) -> str:
+    names = {listed_name.lower(): listed_name for listed_name in listed(SOLVERS)}
+    if name.lower() not in names:
+        refresh()
+        names = {listed_name.lower(): listed_name for listed_name in listed(SOLVERS)}
+    if name.lower() in names:
+        return names[name.lower()]
+    near = [names[match] for match in difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)]
+    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise MethodError(f"Unknown method {name!r}. {hint}Methods are {', '.join(names.values())}.")
+
+
+def able(*abilities: str) -> list[str]:
+    """Names of the embedded methods that have every one of these abilities."""
+    return [name for name, method in SCIPY_METHODS.items() if all(method.get(ability) for ability in abilities)]
