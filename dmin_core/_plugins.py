@@ -18,7 +18,7 @@ import importlib.metadata
 import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pluggy
 
@@ -89,7 +89,7 @@ def refresh() -> None:
     """Forget what was listed and loaded, so that what was installed meanwhile is seen."""
     _listed.cache_clear()
     _load.cache_clear()
-    owner_of.cache_clear()
+    _owner_of.cache_clear()
 
 
 def claim(group: str, name: str) -> Entry:
@@ -301,10 +301,13 @@ def _canonical(entry: Entry) -> Entry:
 # Whose array is this? ------------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=1024)
-def owner_of(cls: Hashable) -> str | None:
+def owner_of(cls: type) -> str | None:
     """The listed backend whose framework defines ``cls`` or a class it derives from, or None; imports nothing."""
-    assert isinstance(cls, type)
+    return _owner_of(cast(Hashable, cls))
+
+
+@functools.lru_cache(maxsize=1024)
+def _owner_of(cls: Any) -> str | None:
     for name in _roots(cls):
         entries = listed(BACKENDS).get(name)
         if entries:
