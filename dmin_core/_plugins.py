@@ -73,7 +73,7 @@ def _embedded(group: str) -> Iterable[Entry]:
     from .solvers import SCIPY_METHODS
 
     if group == BACKENDS:
-        yield Entry("numpy", "dmin_core.backends.numpy", "dmin-core", __version__, embedded=True)
+        yield Entry("numpy", "dmin_core._backends.numpy", "dmin-core", __version__, embedded=True)
     else:
         for name in SCIPY_METHODS:
             yield Entry(name, "dmin_core.solvers.scipy", "dmin-core", __version__, embedded=True)

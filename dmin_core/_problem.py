@@ -335,7 +335,7 @@ class Problem:
 
     def _to_float(self, value: Any) -> float:
         start = time.perf_counter()
-        f = float(self.backend.to_numpy(value)) if not isinstance(value, float) else value
+        f = float(value) if isinstance(value, float) else float(self.backend.to_numpy(value))
         self.in_copies += time.perf_counter() - start
         return f
 

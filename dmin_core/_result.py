@@ -18,7 +18,7 @@ T = TypeVar("T")
 HISTORY = np.dtype([("evaluation", np.int64), ("fun", float), ("grad_norm", float), ("seconds", float)])
 
 
-class Result(OptimizeResult, Generic[T]):  # type: ignore[misc]  # SciPy ships no types
+class Result(OptimizeResult, Generic[T]):
     """The outcome of `minimize`: an ``OptimizeResult`` in the user's own nest.
 
     Attributes
@@ -120,7 +120,7 @@ def _indented(value: Any) -> str:
     return text.replace("\n", "\n" + " " * 11)
 
 
-class Intermediate(OptimizeResult):  # type: ignore[misc]  # SciPy ships no types
+class Intermediate(OptimizeResult):
     """What ``callback(intermediate_result)`` gets: ``fun``, ``nit``, ``nfev``, …, and ``x``, built when touched."""
 
     def __init__(self, build: Callable[[], Any], **fields: Any) -> None:
