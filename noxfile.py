@@ -1,0 +1,248 @@
+"""What is run on dmin, and in which environment.
+
+Whatever is tested is a wheel, built from an sdist and installed as a user would install it: a file left out
+of a wheel, a dependency not declared or an entry point misspelt fails here and not at a user's. A run of nox
+builds the wheels once and makes one environment a backend. All sessions of a backend share its environment,
+so that every (backend, method) pair has a name, ``nox -s "tests(torch, L-BFGS-B)"``, without an installation
+of PyTorch each. Nox makes its environments a session, so these are made here (`environment`), and the
+sessions in them have none of nox's own.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nox
+from nox.project import load_toml
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = [
+    "lint",
+    "unit",
+    "types",
+    "docs",
+    "packaging",
+    "tests",
+]  # what fails soonest comes first
+
+ROOT = Path(__file__).parent.resolve()
+DIST = ROOT / "dist"
+CONSTRAINTS = ROOT / "constraints.txt"
+
+PLUGINS = {path.parent.name.removeprefix("dmin_"): path.parent for path in ROOT.glob("plugins/dmin_*/pyproject.toml")}
+BACKENDS = ["numpy", *sorted(PLUGINS)]
+
+TEST_TOOLS = ["build", "scikit-learn"]  # to build the wheels under test, and for its data sets
+PEERS = ["autograd-minimize", "botorch", "dict-minimize", "pytorch-minimize"]
+
+# `python -c` and `python -m` in the tests' subprocesses would otherwise find the tree, where they were
+# started, before the wheel. (Python 3.10 does not know this variable; every later one does.) DMIN_TEST_WHEELS
+# has tests/test_packaging.py check that the wheel is what was imported.
+WHEELS_ONLY = {"PYTHONPATH": None, "PYTHONSAFEPATH": "1", "DMIN_TEST_WHEELS": "1"}
+
+
+def builtin_methods(path: Path = ROOT / "dmin_core" / "solvers" / "__init__.py") -> list[str]:
+    """The keys of the literal ``SCIPY_METHODS`` in `path`, not imported: nox's own Python has no NumPy."""
+    values = [
+        node.value
+        for node in ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and target.id == "SCIPY_METHODS"
+    ]
+    value = values[0] if len(values) == 1 else None
+    keys = value.keys if isinstance(value, ast.Dict) else value.elts if isinstance(value, ast.Tuple) else []
+    names = [key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
+    if not names or len(set(names)) != len(keys):
+        raise ValueError(
+            f"{path} must assign SCIPY_METHODS once, as a literal dict or tuple of different names: "
+            "nox names its test sessions after them, and reads them without running the file."
+        )
+    return names
+
+
+PAIRS = [(backend, method) for backend in BACKENDS for method in builtin_methods()]
+
+# What this run of nox has made so far. None stands for what it has tried in vain: one report of a failed
+# build or download is enough.
+_made: dict[str, Path | None] = {}
+
+
+def once(session: nox.Session, name: str, make: Callable[[], Path]) -> Path:
+    """What ``make()`` returns, made the first time that this run of nox asks for `name`."""
+    if name not in _made:
+        _made[name] = None
+        _made[name] = make()
+    made = _made[name]
+    if made is None:
+        session.error(f"{name} could not be made: the first session that needed it says why")
+    return made
+
+
+def virtualenv(session: nox.Session, home: Path, stamp: dict[str, str]) -> tuple[Path, dict[str, str]]:
+    """The Python of the environment in `home`, and what `stamp` was when it was last filled.
+
+    An environment made by another Python or for other requirements is made anew; one that differs in its
+    wheels alone is kept.
+    """
+    file = home / "dmin.json"
+    before = json.loads(file.read_text()) if file.exists() else {}
+    if any(before.get(key) != stamp[key] for key in stamp.keys() - {"wheels"}):
+        shutil.rmtree(home, ignore_errors=True)
+        # virtualenv comes with nox, venv not with every Python (Debian's has a package of its own for it).
+        session.run(sys.executable, "-m", "virtualenv", "--quiet", str(home), external=True)
+        before = {}
+    return home / ("Scripts" if sys.platform == "win32" else "bin") / "python", before
+
+
+def environment(
+    session: nox.Session, name: str, *requirements: str, plugins: Sequence[str] = (), extras: str = ""
+) -> Path:
+    """The Python of ``.nox/<name>``, which holds dmin's wheels, those of `plugins`, and `requirements`.
+
+    The wheels are installed again if any byte of them has changed, all the rest too if the Python, the
+    requirements or constraints.txt have.
+    """
+
+    def make() -> Path:
+        wheels = [wheel(session, "dmin_core"), *(wheel(session, f"dmin_{plugin}") for plugin in plugins)]
+        home = ROOT / ".nox" / name
+        wanted = [*(f"{wheels[0]}{extras}", *map(str, wheels[1:])), *requirements]
+        stamp = {
+            "python": sys.version,
+            "wanted": " ".join(wanted),
+            "constraints": CONSTRAINTS.read_text(encoding="utf-8"),
+            "wheels": hashlib.sha256(b"".join(path.read_bytes() for path in wheels)).hexdigest(),
+        }
+        python, before = virtualenv(session, home, stamp)
+        if before != stamp:
+            pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            (home / "dmin.json").unlink(missing_ok=True)  # whoever stops this half-way starts it anew
+            if before:
+                # To pip a wheel of the same name and version is the one that it has.
+                session.run(*pip, "--force-reinstall", "--no-deps", *map(str, wheels), external=True)
+            # The wheels are named by path: asked for a name, an index could answer with something else.
+            session.run(*pip, "-c", CONSTRAINTS, "--find-links", DIST, *wanted, external=True)
+            (home / "dmin.json").write_text(json.dumps(stamp))
+        return python
+
+    return once(session, f".nox/{name}", make)
+
+
+def wheel(session: nox.Session, package: str) -> Path:
+    """The wheel of `package` in dist/, where nothing is older than this run of nox."""
+
+    def make() -> Path:
+        home = ROOT / ".nox" / "build"
+        requirements = ["build", *load_toml(ROOT / "pyproject.toml")["build-system"]["requires"]]
+        stamp = {"python": sys.version, "wanted": " ".join(requirements)}
+        python, before = virtualenv(session, home, stamp)
+        if before != stamp:
+            session.run(python, "-m", "pip", "install", "--quiet", *requirements, external=True)
+            (home / "dmin.json").write_text(json.dumps(stamp))
+        shutil.rmtree(DIST, ignore_errors=True)
+        for folder in [ROOT, *PLUGINS.values()]:
+            # `build` makes the wheel from the sdist, not from the tree. With isolation each would wait for an
+            # environment of its own; tests/test_packaging.py does that once.
+            command: list[str | Path] = [python, "-m", "build", "--no-isolation", "--outdir", DIST, folder]
+            session.run(*command, external=True, silent=True)
+        return DIST
+
+    (path,) = once(session, "dist", make).glob(f"{package}-*.whl")
+    return path
+
+
+def backend_environment(session: nox.Session, backend: str) -> Path:
+    """The Python of the one environment in which all tests of `backend` run."""
+    plugins = [backend] if backend in PLUGINS else []
+    extras = "[" + ",".join([*plugins, "testing"]) + "]"
+    return environment(session, backend, *TEST_TOOLS, plugins=plugins, extras=extras)
+
+
+def run_pytest(session: nox.Session, backend: str, *arguments: str) -> None:
+    """Run pytest on the wheels of `backend`: as a program, since ``python -m pytest`` imports the tree."""
+    python = backend_environment(session, backend)
+    # The problems are small, and OpenMP's threads spin for one another wherever another process wants a core:
+    # measured with two such on two cores, 8 s for what takes 0.1 s with one thread. Speed with the threads that a
+    # user gets is for benchmarks/ to watch.
+    env = {"OMP_NUM_THREADS": "1", **os.environ, **WHEELS_ONLY}
+    session.run(python.with_name("pytest"), *arguments, *session.posargs, external=True, env=env)
+
+
+@nox.session(reuse_venv=True)
+def lint(session: nox.Session) -> None:
+    """Ruff's rules and Ruff's layout, for every Python file."""
+    session.install("--quiet", "-c", "constraints.txt", "ruff")
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def unit(session: nox.Session, backend: str) -> None:
+    """All tests but the matrix, with one backend installed; what needs another says so and is skipped."""
+    apart = ["test_matrix.py", "test_packaging.py", "test_docs.py"]  # these have sessions of their own
+    folders = [
+        "tests",
+        *(str(PLUGINS[name].relative_to(ROOT) / "tests") for name in [backend] if name in PLUGINS),
+    ]
+    run_pytest(session, backend, *folders, *(f"--ignore=tests/{name}" for name in apart))
+
+
+@nox.session(reuse_venv=True)
+def types(session: nox.Session) -> None:
+    """Mypy on the core and each plugin, with the types of that plugin's framework."""
+    session.install("--quiet", "-c", "constraints.txt", "mypy")
+    for backend in sorted(PLUGINS):
+        python = backend_environment(session, backend)
+        session.run("mypy", "--python-executable", python, "dmin_core", PLUGINS[backend] / f"dmin_{backend}")
+
+
+@nox.session(venv_backend="none")
+@nox.parametrize("backend", sorted(PLUGINS), ids=sorted(PLUGINS))
+def docs(session: nox.Session, backend: str) -> None:
+    """Every example in the READMEs and in docs/ runs."""
+    run_pytest(session, backend, "tests/test_docs.py")
+
+
+@nox.session(venv_backend="none")
+@nox.parametrize("backend", sorted(PLUGINS), ids=sorted(PLUGINS))
+def packaging(session: nox.Session, backend: str) -> None:
+    """What the distributions hold and say of themselves; ``dmin-core[<backend>]`` installs from a folder."""
+    run_pytest(session, backend, "tests/test_packaging.py")
+
+
+@nox.session(venv_backend="none")
+@nox.parametrize("backend, method", PAIRS, ids=[", ".join(pair) for pair in PAIRS])
+def tests(session: nox.Session, backend: str, method: str) -> None:
+    """Every problem of the matrix by one method of one backend."""
+    run_pytest(session, backend, "tests/test_matrix.py", "-q", "--backend", backend, "--method", method)
+
+
+@nox.session(venv_backend="none")
+def demo(session: nox.Session) -> None:
+    """Calibrate a classifier with the core alone; ``nox -s demo -- torch`` does so with PyTorch too."""
+    plugins = [argument for argument in session.posargs if argument in PLUGINS]
+    arguments = [argument for argument in session.posargs if argument not in PLUGINS]
+    python = environment(session, "-".join(["demo", *plugins]), "scikit-learn", plugins=plugins)
+    session.run(python, "examples/beta_calibration.py", *arguments, external=True, env=WHEELS_ONLY)
+
+
+@nox.session(venv_backend="none")
+def build(session: nox.Session) -> None:
+    """Put an sdist and a wheel of every distribution into dist/."""
+    wheel(session, "dmin_core")
+    for path in sorted(DIST.iterdir()):
+        session.log(f"{path.relative_to(ROOT)}  {path.stat().st_size:,} bytes")
+
+
+@nox.session(venv_backend="none")
+def bench(session: nox.Session) -> None:
+    """Time dmin against code written by hand and against its peers; what follows ``--`` is for compare.py."""
+    python = environment(session, "bench", "scikit-learn", *PEERS, plugins=sorted(PLUGINS))
+    session.run(python, "benchmarks/compare.py", *session.posargs, external=True, env=WHEELS_ONLY)
