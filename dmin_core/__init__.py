@@ -24,14 +24,14 @@ from ._errors import ObjectiveError as ObjectiveError
 from ._errors import PluginClashError as PluginClashError
 from ._errors import PluginError as PluginError
 from ._errors import UnknownBackendError as UnknownBackendError
+from ._leaves import array_namespace as array_namespace
+from ._leaves import backend_of as backend_of
 from ._minimize import minimize as minimize
 from ._minimize import with_backend as with_backend
 from ._plugins import Backend as Backend
 from ._plugins import BackendInfo as BackendInfo
 from ._plugins import backends as backends
 from ._plugins import get_backend as get_backend
-from ._tree import array_namespace as array_namespace
-from ._tree import backend_of as backend_of
 from .hookspecs import hookimpl as hookimpl
 from .solvers import Method as Method
 from .solvers import methods as methods

@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import optree
 
 from ._errors import InputError
+from ._leaves import is_array
+from ._match import Mismatch, match
 from ._problem import _outside
-from ._tree import NAMESPACE, Tree, flatten, is_array
+from ._tree import Tree
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -49,13 +50,17 @@ def flatten_bounds(bounds: Any, x0: Any, tree: Tree) -> tuple[Pair | None, Any]:
     if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
         keep_feasible = _keep_feasible(bounds, tree)
         bounds = (_unwrapped(bounds.lb), _unwrapped(bounds.ub))
-    elif _is_list_of_pairs(bounds, tree):
-        bounds = _from_pairs(bounds, tree)
-    if isinstance(bounds, Mapping):
-        lb, ub = _from_mapping(bounds, x0, tree)
+    lb, ub = np.full(tree.n, -np.inf), np.full(tree.n, np.inf)
+    if (pairs := _as_pairs(bounds, tree)) is not None:
+        lb[:] = [-np.inf if low is None else low for low, _ in pairs]
+        ub[:] = [np.inf if high is None else high for _, high in pairs]
+    elif isinstance(bounds, Mapping):
+        for key, pair in bounds.items():
+            _fill_below(key, pair, x0, "x0", tree, lb, ub)
     elif isinstance(bounds, tuple | list) and len(bounds) == 2:
-        lb = _side(bounds[0], x0, tree, -np.inf, "lower")
-        ub = _side(bounds[1], x0, tree, np.inf, "upper")
+        every = range(len(tree.variables))
+        _fill_side(lb, bounds[0], x0, every, "x0", tree, "lower")
+        _fill_side(ub, bounds[1], x0, every, "x0", tree, "upper")
     else:
         raise InputError(f"bounds is a {type(bounds).__qualname__}{_length(bounds)}. {FORMS}")
     _check(lb, ub, tree)
@@ -105,132 +110,98 @@ def _keep_feasible(bounds: Any, tree: Tree) -> Any:
 # SciPy's list of pairs -----------------------------------------------------------------------------------
 
 
-def _is_list_of_pairs(bounds: Any, tree: Tree) -> bool:
-    """Whether this is SciPy's ``[(min, max), …]``: as many pairs of numbers as there are variables.
+def _as_pairs(bounds: Any, tree: Tree) -> Sequence[Any] | None:
+    """SciPy's ``[(min, max), …]``, as many pairs of numbers as there are variables; None if it is another form.
 
-    ``((0, None), (0, None))`` for two variables could be either form; a side of the other one is never a bare pair
-    unless x0 is a pair itself, so SciPy's reading holds for a single vector, and for lists.
+    For two variables ``([0, 0], [1, 1])`` could be either this or ``(lb, ub)``: it is refused.
     """
+    if isinstance(bounds, np.ndarray) and bounds.ndim == 2 and bounds.shape[1] == 2:
+        bounds = [tuple(row) for row in bounds.tolist()]
     if not isinstance(bounds, list | tuple) or len(bounds) != tree.n:
-        return False
+        return None
     if not (isinstance(bounds, list) or tree.spec.is_leaf()):
-        return False
-    return all(isinstance(pair, list | tuple) and len(pair) == 2 and all(map(_is_number, pair)) for pair in bounds)
+        return None
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 and all(map(_is_number, pair)) for pair in bounds):
+        return None
+    if isinstance(bounds, tuple) and all(isinstance(pair, list) for pair in bounds):
+        raise InputError(
+            f"bounds={bounds!r} could be (lb, ub) or a list of (min, max). Write the sides of (lb, ub) as arrays, "
+            f"or the pairs as a list of tuples."
+        )
+    return bounds
 
 
 def _is_number(side: Any) -> bool:
     return side is None or isinstance(side, int | float | np.number)
 
 
-def _from_pairs(pairs: Sequence[Any], tree: Tree) -> tuple[Any, Any]:
-    lb = np.array([-np.inf if low is None else low for low, _ in pairs], dtype=float)
-    ub = np.array([np.inf if high is None else high for _, high in pairs], dtype=float)
-    return tree.fill(_cut(lb, tree)), tree.fill(_cut(ub, tree))
-
-
-def _cut(x: np.ndarray, tree: Tree) -> list[np.ndarray]:
-    return [part.reshape(shape) for part, shape in zip(np.split(x, tree.ends[:-1]), tree.shapes, strict=True)]
-
-
 # A dictionary from leaf to pair --------------------------------------------------------------------------
 
 
-def _from_mapping(bounds: Mapping[Any, Any], x0: Any, tree: Tree) -> Pair:
-    lb, ub = np.full(tree.n, -np.inf), np.full(tree.n, np.inf)
-    for key, pair in bounds.items():
-        _bound_below(key, pair, x0, "x0", tree, lb, ub)
-    return lb, ub
-
-
-def _bound_below(key: Any, pair: Any, node: Any, root: str, tree: Tree, lb: np.ndarray, ub: np.ndarray) -> None:
+def _fill_below(key: Any, pair: Any, node: Any, path: str, tree: Tree, lb: np.ndarray, ub: np.ndarray) -> None:
     """Fill in what ``{key: pair}`` says of the part of x0 that ``key`` names."""
     if isinstance(node, Mapping) and key in node:
-        path, below = f"{root}[{key!r}]", node[key]
-    elif key in (known := {tree.path(i): i for i in tree.variables}):
-        path, below = key, tree.leaves[known[key]]
+        path, below = f"{path}[{key!r}]", node[key]
     else:
-        has = ", ".join(map(repr, node)) if isinstance(node, Mapping) else ", ".join(list(known)[:5])
-        raise InputError(f"bounds names {key!r}, which {root} does not have; it has {has}.")
+        path, below = key, _leaf_of_path(key, node, path, tree)
     if pair is None:
         return
     if isinstance(pair, Mapping) and isinstance(below, Mapping):
         for inner, inner_pair in pair.items():
-            _bound_below(inner, inner_pair, below, path, tree, lb, ub)
+            _fill_below(inner, inner_pair, below, path, tree, lb, ub)
         return
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise InputError(
             f"The bounds of {path} are a {type(pair).__qualname__}{_length(pair)}; expected a pair (lb, ub)."
         )
-    where = _variables_below(path, tree)
-    for target, side, free, word in ((lb, pair[0], -np.inf, "lower"), (ub, pair[1], np.inf, "upper")):
-        _fill_side(target, side, below, where, tree, free, word, path)
+    which = [k for k in range(len(tree.variables)) if _is_below(tree.variable_path(k), path)]
+    _fill_side(lb, pair[0], below, which, path, tree, "lower")
+    _fill_side(ub, pair[1], below, which, path, tree, "upper")
 
 
-def _variables_below(path: str, tree: Tree) -> list[int]:
-    """The variables whose path begins with ``path`` at a boundary."""
-    below = []
-    for k in range(len(tree.variables)):
-        name = tree.variable_path(k)
-        if name.startswith(path) and name[len(path) : len(path) + 1] in ("", "[", "."):
-            below.append(k)
-    return below
+def _leaf_of_path(key: Any, node: Any, path: str, tree: Tree) -> Any:
+    for i in tree.variables:
+        if tree.path(i) == key:
+            return tree.leaves[i]
+    known = list(map(repr, node)) if isinstance(node, Mapping) else [tree.path(i) for i in tree.variables]
+    more = ", …" if len(known) > 8 else ""
+    raise InputError(f"bounds names {key!r}, which {path} does not have; it has {', '.join(known[:8])}{more}.")
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path.startswith(root) and path[len(root) : len(root) + 1] in ("", "[", ".")
 
 
 # One side, a prefix of x0's nest -------------------------------------------------------------------------
 
 
-def _side(side: Any, x0: Any, tree: Tree, free: float, word: str) -> np.ndarray:
-    x = np.full(tree.n, free)
-    _fill_side(x, side, x0, range(len(tree.variables)), tree, free, word, "x0")
-    return x
-
-
 def _fill_side(
-    target: np.ndarray,
-    side: Any,
-    node: Any,
-    which: Sequence[int],
-    tree: Tree,
-    free: float,
-    word: str,
-    path: str,
+    target: np.ndarray, side: Any, node: Any, which: Sequence[int], path: str, tree: Tree, word: str
 ) -> None:
+    """Write one side of the bounds of the variables ``which``, those below ``node``."""
     if side is None:
         return
-    for k, bound in zip(which, _spread(side, node, which, tree, word, path), strict=True):
-        if bound is None:
-            continue
-        end = int(tree.ends[k])
-        target[end - tree.sizes[k] : end] = _broadcast(bound, k, tree, word).ravel()
+    for k, bound in zip(which, _spread(side, node, which, path, tree, word), strict=True):
+        if bound is not None:
+            end = int(tree.ends[k])
+            target[end - tree.sizes[k] : end] = _broadcast(bound, k, tree, word).ravel()
 
 
-def _spread(side: Any, node: Any, which: Sequence[int], tree: Tree, word: str, path: str) -> list[Any]:
+def _spread(side: Any, node: Any, which: Sequence[int], path: str, tree: Tree, word: str) -> Sequence[Any]:
     """One bound for each variable below ``node``."""
-    if _is_number(side) or is_array(side):
+    if _is_number(side):
         return [side] * len(which)
+    if is_array(side):
+        # SciPy's x0 is often a list of floats, and its bounds an array.
+        each = len(which) > 1 and side.shape == (len(which),) and all(tree.shapes[k] == () for k in which)
+        return list(_to_host(side, tree)) if each else [side] * len(which)
     try:
-        _, full = flatten(node)
-        spread = optree.broadcast_prefix(side, node, none_is_leaf=True, namespace=NAMESPACE)
-        if len(spread) != full.num_leaves:
-            raise ValueError(f"{len(spread)} bounds for {full.num_leaves} leaves")
-    except (ValueError, TypeError) as cause:
-        errors = optree.prefix_errors(side, node, none_is_leaf=True, namespace=NAMESPACE)
-        why = str(errors[0](f"the {word} bounds")) if errors else str(cause)
-        raise InputError(f"The {word} bounds of {path} are not nested as x0 is: {why}. {FORMS}") from cause
-    first = min((tree.variables[k] for k in which), default=0)
-    leaves_before = _leaf_offset(path, tree, first)
-    return [spread[tree.variables[k] - leaves_before] for k in which]
-
-
-def _leaf_offset(path: str, tree: Tree, first: int) -> int:
-    """Number of the first leaf, static ones too, below ``path``."""
-    if path == "x0":
-        return 0
-    while (
-        first > 0 and tree.path(first - 1).startswith(path) and tree.path(first - 1)[len(path) :][:1] in ("", "[", ".")
-    ):
-        first -= 1
-    return first
+        spread = match(node, side, path, lambda part: _is_number(part) or is_array(part))
+    except Mismatch as cause:
+        raise InputError(f"The {word} bounds are not nested as x0 is: {cause}. {FORMS}") from cause
+    below = [i for i in range(len(tree.leaves)) if _is_below(tree.path(i), path)]
+    variables = set(tree.variables)
+    return [bound for i, bound in zip(below, spread, strict=True) if i in variables]
 
 
 def _broadcast(bound: Any, k: int, tree: Tree, word: str) -> np.ndarray:

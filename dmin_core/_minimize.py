@@ -20,9 +20,10 @@ from . import _differences as differences
 from ._bounds import clip_start, flatten_bounds
 from ._callbacks import watch
 from ._errors import DminError, InputError, Interrupted, MethodError, NotSupportedYet
+from ._leaves import flatten, infer_backend
 from ._plugins import Backend, get_backend
 from ._problem import Problem, Stop, _outside
-from ._tree import Tree, flatten, infer_backend
+from ._tree import Tree
 from .solvers import COMMON_OPTIONS, Method, able, describe, solver
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def minimize(
     (1.6667, array([1.5, 1.5]))
     """
     _refuse_what_is_not_yet(constraints, frozen, has_aux, check_derivatives, progress, checkpoint)
-    _check_callable(fun=fun, callback=callback or fun, hessp=hessp or fun)
+    _check_callable(fun=fun, callback=fun if callback is None else callback, hessp=fun if hessp is None else hessp)
     args = args if isinstance(args, tuple) else (args,)
     tree, x = _take_apart(x0, backend)
     _check_compile(compile, tree.backend)
@@ -142,7 +143,10 @@ def minimize(
         x = clip_start(x, pair, tree)
     ability = _choose(method)
     options = _check_options(options, ability)
-    _check_ability(ability, jac, hess, hessp, pair is not None)
+    _check_steps(options, tree.n)
+    if pair is not None and not ability.bounds:
+        raise MethodError(f"{ability.name} cannot keep to bounds. Methods that can: {', '.join(able('bounds'))}.")
+    _check_derivatives_given(ability, jac, hess, hessp, tree.backend)
     problem = Problem(
         tree,
         fun,
@@ -282,25 +286,54 @@ def _documented(name: str, unknown: list[str]) -> bool:
     from scipy.optimize import show_options
 
     text = show_options("minimize", name, disp=False) or ""
-    return all(re.search(rf"^\s*(\w+, )*{re.escape(option)}(, \w+)* : ", text, re.M) for option in unknown)
+    section = re.split(r"\n *Options\n *-+\n", text)[-1]
+    section = re.split(r"\n *\w+\n *-+\n", section)[0]
+    parameters = inspect.signature(minimize).parameters
+    return all(
+        option not in parameters and re.search(rf"^\s*(\w+, )*{re.escape(option)}(, \w+)* : ", section, re.M)
+        for option in unknown
+    )
 
 
-def _check_ability(ability: Method, jac: Any, hess: Any, hessp: Any, bounded: bool) -> None:
-    if bounded and not ability.bounds:
-        raise MethodError(f"{ability.name} cannot keep to bounds. Methods that can: {', '.join(able('bounds'))}.")
-    if not (jac is None or isinstance(jac, bool) or callable(jac) or jac in differences.SCHEMES):
-        raise InputError(f"jac must be None, True, a callable or one of {', '.join(differences.SCHEMES)}; not {jac!r}.")
-    if isinstance(hess, str) and hess not in differences.SCHEMES:
-        raise InputError(f"hess must be None, a callable or one of {', '.join(differences.SCHEMES)}; not {hess!r}.")
+def _check_steps(options: Mapping[str, Any], n: int) -> None:
+    for name in ("eps", "finite_diff_rel_step"):
+        try:
+            np.broadcast_to(np.asarray(options.get(name, 0.0), dtype=float), (n,))
+        except (TypeError, ValueError) as cause:
+            raise InputError(
+                f"options[{name!r}] must be a number or one for each of the {n} variables: {cause}"
+            ) from cause
+
+
+def _check_derivatives_given(ability: Method, jac: Any, hess: Any, hessp: Any, backend: Backend) -> None:
+    schemes = ", ".join(map(repr, differences.SCHEMES))
+    known = isinstance(jac, str) and jac in differences.SCHEMES
+    if not (jac is None or isinstance(jac, bool) or callable(jac) or known):
+        raise InputError(f"jac must be None, True, a callable or one of {schemes}; not {jac!r}.")
+    if known and jac == "cs" and backend.name != "numpy":
+        raise InputError(f"jac='cs' makes the leaves complex, which only NumPy's can be; {backend.name} has jac=None.")
+    if not (hess is None or callable(hess)):
+        _check_strategy(ability, hess)
     unused = []
     if not ability.gradient and callable(jac):
         unused.append("jac")
     if hess is not None and not ability.hess:
         unused.append("hess")
-    if hessp is not None and not (ability.hessp or ability.hess):
+    if hessp is not None and not ability.hess:
         unused.append("hessp")
     if unused:
         warnings.warn(f"{ability.name} makes no use of {' and '.join(unused)}.", RuntimeWarning, stacklevel=_outside())
+
+
+def _check_strategy(ability: Method, hess: Any) -> None:
+    """``hess`` as SciPy's own way to approximate it."""
+    from scipy.optimize import HessianUpdateStrategy
+
+    allowed = "a callable, None, '2-point', '3-point' or a HessianUpdateStrategy such as scipy.optimize.BFGS()"
+    if not ((isinstance(hess, str) and hess in ("2-point", "3-point")) or isinstance(hess, HessianUpdateStrategy)):
+        raise InputError(f"hess must be {allowed}; not {hess!r}.")
+    if ability.hess and not ability.hessp:
+        raise MethodError(f"{ability.name} needs the Hessian itself: pass hess as a callable, or leave it out.")
 
 
 # The run -------------------------------------------------------------------------------------------------
@@ -359,6 +392,8 @@ def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
         "method": method,
         "backend": tree.backend.name,
         "message": str(raw.get("message", "")),
+        "success": bool(raw.get("success")),
+        "status": int(raw.get("status", 0)),
         "history": as_history(problem.history),
         "time": problem.seconds(),
     }

@@ -13,21 +13,27 @@ from typing import Any
 import numpy as np
 
 from ._errors import ObjectiveError
-from ._tree import Tree, is_array, is_float_dtype
+from ._leaves import is_array, is_float_dtype
+from ._tree import Tree
 
 
 class Objective:
     """``fun(x, *args)`` over a nest, as a function ``(point, *args) -> scalar``."""
 
-    __slots__ = ("_checked", "fun", "tree")
+    __slots__ = ("_checked", "complex_step", "fun", "tree")
 
-    def __init__(self, fun: Callable[..., Any], tree: Tree) -> None:
+    def __init__(self, fun: Callable[..., Any], tree: Tree, complex_step: bool = False) -> None:
         self.fun = fun
         self.tree = tree
+        self.complex_step = complex_step
         self._checked: set[Any] = set()
 
     def __call__(self, point: Any, *args: Any) -> Any:
-        return self.scalar(self.fun(self.tree.unpack(point), *args))
+        value = self.fun(self.tree.unpack(point), *args)
+        # The usual case first: this stands on the path of every evaluation.
+        if getattr(value, "shape", None) == () and value.dtype in self._checked:
+            return value
+        return self.scalar(value)
 
     def scalar(self, value: Any) -> Any:
         """``value`` if it is a real scalar; of several shapes that hold one number, the 0-d one."""
@@ -40,8 +46,7 @@ class Objective:
             return self._reshape(value, tuple(shape))
         return value
 
-    @staticmethod
-    def _python_scalar(value: Any) -> float:
+    def _python_scalar(self, value: Any) -> float | complex:
         if isinstance(value, float | int):
             return float(value)
         if value is None:
@@ -52,14 +57,16 @@ class Objective:
                 f"If it is (value, gradient), pass jac=True."
             )
         if isinstance(value, complex):
+            if self.complex_step:
+                return value
             raise ObjectiveError(f"`fun` returned the complex number {value}; minimize needs a real scalar.")
         raise ObjectiveError(f"`fun` returned a {type(value).__qualname__}; minimize needs a scalar.")
 
     def _check_dtype(self, value: Any) -> None:
-        # On a complex step the value is complex too.
-        if not is_float_dtype(value.dtype) and not np.iscomplexobj(value):
+        name = str(value.dtype)
+        if not is_float_dtype(value.dtype) and not (self.complex_step and "complex" in name):
             raise ObjectiveError(
-                f"`fun` returned dtype {value.dtype}; minimize needs a real floating scalar, "
+                f"`fun` returned dtype {name}; minimize needs a real floating scalar, "
                 f"and nothing can be differentiated through this one."
             )
         self._checked.add(value.dtype)
@@ -103,6 +110,10 @@ def dense_hessian(returned: Any, tree: Tree) -> np.ndarray:
         One (n, n) array over the flat vector; or a nest of nests, whose block at leaves i and j has shape
         ``shape_i + shape_j``, as ``jax.hessian`` and `torch.func.hessian` return.
     """
+    if hasattr(returned, "toarray"):  # a sparse matrix
+        returned = returned.toarray()
+    elif hasattr(returned, "matmat"):  # a LinearOperator
+        returned = returned @ np.eye(tree.n)
     if is_array(returned):
         matrix = np.asarray(tree.backend.to_numpy(returned), dtype=float)
         square = len(tree.shapes) == 1 and matrix.shape == tree.shapes[0] * 2
@@ -112,8 +123,8 @@ def dense_hessian(returned: Any, tree: Tree) -> np.ndarray:
             f"`hess` returned shape {matrix.shape}; expected ({tree.n}, {tree.n}), or a nest of blocks as x0 is nested."
         )
     rows = []
-    for i, row in enumerate(tree._match(returned, "The Hessian from `hess`")):
-        blocks = tree._match(row, f"The row of the Hessian from `hess` at {tree.variable_path(i)}")
+    for i, row in enumerate(tree.match(returned, "The Hessian from `hess`")):
+        blocks = tree.match(row, f"The row of the Hessian from `hess` at {tree.variable_path(i)}")
         rows.append(np.hstack([_block(block, i, j, tree) for j, block in enumerate(blocks)]))
     return np.vstack(rows)
 

@@ -345,6 +345,12 @@ class BackendInfo:
         ``"exact"`` or ``"differences"``; empty where broken.
     error : Exception or None
         Why it cannot be used.
+
+    Examples
+    --------
+    >>> from dmin_core import backends
+    >>> backends()["numpy"].devices
+    ('cpu',)
     """
 
     name: str

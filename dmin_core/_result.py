@@ -41,7 +41,7 @@ class Result(OptimizeResult, Generic[T]):
     method, backend : str
     history : numpy.recarray
         One record for each point that the method asked for: ``evaluation`` (nfev at that moment), ``fun``,
-        ``grad_norm`` (largest absolute component; nan where no gradient was computed), ``seconds`` since the start.
+        ``grad_norm`` (Euclidean; nan where no gradient was computed), ``seconds`` since the start.
     time : dict
         Seconds spent in ``'objective'`` (the user's functions and the framework), ``'copies'`` (between host and
         framework), ``'solver'`` (the rest), and their sum ``'total'``. A framework that computes asynchronously

@@ -1,9 +1,6 @@
-"""Nests of arrays <-> leaves, paths, one flat vector.
+"""The structure of an x0: its variables laid end to end in one flat vector, and back.
 
-A nest is whatever optree can take apart (dict, OrderedDict, list, tuple, namedtuple, deque, registered classes)
-and any dataclass. Its leaves are of two kinds. *Variables* are real floating arrays, and Python floats: they are
-laid end to end in one flat vector, in optree's order (dictionaries by sorted key, OrderedDicts as they stand).
-*Static* leaves (None, strings, flags, anything that is no array) ride along and come back as the same objects.
+The order is optree's: dictionaries by sorted key, OrderedDicts and everything else as they stand.
 
 Why one vector: per-leaf glue costs 3 to 4 ms an evaluation at 200 leaves in torch, where one vector and `split`
 inside autograd cost what the objective costs.
@@ -11,233 +8,17 @@ inside autograd cost what the objective costs.
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import functools
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
-import optree
 
-from ._errors import InputError, MissingBackendError, ObjectiveError, UnknownBackendError
-from ._plugins import EXTRAS, Backend, framework_of, get_backend, owner_of
-
-NAMESPACE = "dmin"
-"""optree's namespace for the dataclasses that dmin registers; the user's global registrations hold in it too."""
-
-
-# Taking nests apart --------------------------------------------------------------------------------------
-
-
-def flatten(nest: Any) -> tuple[list[Any], optree.PyTreeSpec]:
-    """Leaves and structure of ``nest``, with None as a leaf and dataclasses as nodes."""
-    while True:
-        leaves, spec = optree.tree_flatten(nest, none_is_leaf=True, namespace=NAMESPACE)
-        unknown = {type(leaf) for leaf in leaves if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type)}
-        if not unknown:
-            return leaves, spec
-        for cls in unknown:
-            _register_dataclass(cls)
-
-
-def _register_dataclass(cls: type) -> None:
-    fields = tuple(field.name for field in dataclasses.fields(cls))
-
-    def take_apart(instance: Any) -> tuple[list[Any], _Shell, tuple[str, ...]]:
-        return [getattr(instance, name) for name in fields], _Shell(instance, fields), fields
-
-    def put_together(shell: Any, children: Iterable[Any]) -> Any:
-        return shell.fill(fields, children)
-
-    optree.register_pytree_node(cls, take_apart, put_together, path_entry_type=optree.GetAttrEntry, namespace=NAMESPACE)
-
-
-class _Shell:
-    """A dataclass instance without its fields: what a structure must remember to make one like it.
-
-    `__init__` is not called again (nor `__post_init__`, which may refuse a framework's tracers); what an instance
-    has beyond its fields is carried over.
-    """
-
-    def __init__(self, instance: Any, fields: Sequence[str]) -> None:
-        self.instance = self._copy(instance)
-        for name in fields:
-            object.__setattr__(self.instance, name, None)
-
-    @staticmethod
-    def _copy(instance: Any) -> Any:
-        return copy.copy(instance)
-
-    def fill(self, fields: Sequence[str], children: Iterable[Any]) -> Any:
-        new = self._copy(self.instance)
-        for name, child in zip(fields, children, strict=True):
-            object.__setattr__(new, name, child)
-        return new
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Shell) and type(self.instance) is type(other.instance)
-
-    def __hash__(self) -> int:
-        return hash(type(self.instance))
-
-    def __repr__(self) -> str:
-        return type(self.instance).__qualname__
-
-
-def paths(spec: optree.PyTreeSpec, root: str = "x0") -> list[str]:
-    """The leaves' paths as the user would index them: ``x0['layers'][0]['w']``."""
-    return [accessor.codify(root) for accessor in spec.accessors()]
-
-
-# What a leaf is ------------------------------------------------------------------------------------------
-
-
-def is_array(leaf: Any) -> bool:
-    """Whether ``leaf`` is an array of some framework, known or not (a class is not)."""
-    return hasattr(leaf, "shape") and hasattr(leaf, "dtype") and not isinstance(leaf, type)
-
-
-def is_float_dtype(dtype: Any) -> bool:
-    """Whether a framework's dtype is real and floating, told by its name: ``torch.bfloat16``, ``float32``."""
-    name = getattr(dtype, "name", None) or str(dtype)
-    return "float" in name
-
-
-def backend_of(x: Any) -> str:
-    """Name the installed backend whose arrays ``x`` holds; import nothing.
-
-    Parameters
-    ----------
-    x : array or nest of arrays
-        Python floats alone count as NumPy's.
-
-    Returns
-    -------
-    str
-        What `get_backend` takes.
-
-    Raises
-    ------
-    InputError
-        ``x`` holds no array, or arrays of two frameworks; the message names a leaf of each.
-    MissingBackendError, UnknownBackendError
-        Its framework has no installed backend.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from dmin_core import backend_of
-    >>> backend_of({"w": np.zeros((2, 3)), "b": 0.0})
-    'numpy'
-    """
-    if is_array(x):
-        return _owner(x, lambda: "x")
-    leaves, spec = flatten(x)
-    return infer_backend(leaves, spec, root="x")
-
-
-def infer_backend(leaves: Sequence[Any], spec: optree.PyTreeSpec, root: str = "x0") -> str:
-    """`backend_of` for a nest that has been taken apart already."""
-    seen: dict[str, int] = {}
-    floats = False
-    for i, leaf in enumerate(leaves):
-        if is_array(leaf):
-            seen.setdefault(_owner(leaf, functools.partial(_path, spec, root, i)), i)
-        floats = floats or isinstance(leaf, float)
-    if len(seen) > 1:
-        names = paths(spec, root)
-        which = " and ".join(f"{names[i]} is a {_class(leaves[i])}" for i in seen.values())
-        raise InputError(
-            f"The leaves of {root} belong to more than one framework: {which}. Convert them to one, "
-            f"or name it: backend={next(iter(sorted(set(seen) - {'numpy'})), 'numpy')!r} converts NumPy's."
-        )
-    if not seen and not floats:
-        raise no_leaves(leaves, spec, root)
-    return next(iter(seen), "numpy")
-
-
-def _path(spec: optree.PyTreeSpec, root: str, i: int) -> str:
-    return paths(spec, root)[i]
-
-
-def no_leaves(leaves: Sequence[Any], spec: optree.PyTreeSpec, root: str) -> InputError:
-    """The error for a nest in which there is nothing to optimise."""
-    found = ""
-    if leaves:
-        names = paths(spec, root)
-        found = ": " + ", ".join(f"{names[i]} is {_described(leaf)}" for i, leaf in enumerate(leaves[:3]))
-        found += ", …" if len(leaves) > 3 else ""
-    return InputError(
-        f"{root} holds no leaf to optimise{found}. Leaves are floating arrays or Python floats, "
-        f"in any nest of dicts, lists, tuples, namedtuples and dataclasses."
-    )
-
-
-def _owner(leaf: Any, path: Callable[[], str]) -> str:
-    owner = owner_of(type(leaf))
-    if owner is not None:
-        return owner
-    framework = framework_of(type(leaf))
-    if framework is not None:
-        raise MissingBackendError(
-            f"No installed backend handles {path()}, a {_class(leaf)}. "
-            f"Install one with: pip install 'dmin-core[{EXTRAS[framework]}]'"
-        )
-    raise UnknownBackendError(
-        f"No installed backend handles {path()}, a {_class(leaf)}. Convert it to an array of a framework that has "
-        f"one (python -m dmin_core lists them)."
-    )
-
-
-def array_namespace(x: Any) -> Any:
-    """The array-API namespace for the arrays in ``x``, for code that takes whatever its callers pass.
-
-    Parameters
-    ----------
-    x : array or nest of arrays, all of one framework
-
-    Returns
-    -------
-    module
-        ``xp``, with ``xp.exp``, ``xp.sum``, … as the array API standard (2024.12) has them.
-
-    Raises
-    ------
-    As `backend_of`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from dmin_core import array_namespace
-    >>> x = {"w": np.array([3.0, 4.0])}
-    >>> xp = array_namespace(x)
-    >>> float(xp.sqrt(xp.sum(x["w"] ** 2)))
-    5.0
-    """
-    if is_array(x):
-        return get_backend(_owner(x, lambda: "x")).namespace(x)
-    leaves, spec = flatten(x)
-    backend = get_backend(infer_backend(leaves, spec, root="x"))
-    array = next((leaf for leaf in leaves if is_array(leaf)), None)
-    return backend.namespace(backend.from_numpy(np.zeros(()), None) if array is None else array)
-
-
-def _class(leaf: Any) -> str:
-    return f"{type(leaf).__module__.partition('.')[0]}.{type(leaf).__qualname__}"
-
-
-def _described(leaf: Any) -> str:
-    return "None" if leaf is None else f"the {type(leaf).__qualname__} {_short(leaf)}"
-
-
-def _short(leaf: Any) -> str:
-    text = repr(leaf)
-    return text if len(text) <= 40 else text[:37] + "…"
-
-
-# The structure of x0 -------------------------------------------------------------------------------------
+from ._errors import InputError, ObjectiveError
+from ._leaves import class_of, flatten, is_array, is_variable, no_leaves, paths
+from ._match import Mismatch, match
+from ._plugins import Backend, owner_of
 
 
 class Tree:
@@ -264,7 +45,7 @@ class Tree:
         self.spec = spec
         self.leaves = leaves
         self._paths: list[str] | None = None
-        self.variables = tuple(i for i, leaf in enumerate(leaves) if self._is_variable(i, leaf))
+        self.variables = tuple(i for i, leaf in enumerate(leaves) if is_variable(leaf, functools.partial(self.path, i)))
         self._convert_foreign()
         arrays = [leaves[i] for i in self.variables]
         self.shapes = tuple(tuple(int(d) for d in a.shape) for a in arrays)
@@ -278,41 +59,9 @@ class Tree:
         self._check_devices(arrays)
         self.prototype = self._make_prototype(arrays)
         self._restored = self._find_restored(arrays)
+        self._plain = not self._has_static and not self._restored
 
     # -- at the door ------------------------------------------------------------------------------------
-
-    def _is_variable(self, i: int, leaf: Any) -> bool:
-        if type(leaf) is float:
-            return True
-        if is_array(leaf):
-            if not is_float_dtype(leaf.dtype):
-                raise InputError(f"{self.path(i)} {self._why_not(leaf)}")
-            return True
-        if isinstance(leaf, complex):
-            raise InputError(f"{self.path(i)} is the complex number {leaf!r}. {_COMPLEX}")
-        if isinstance(leaf, int) and not isinstance(leaf, bool):
-            raise InputError(
-                f"{self.path(i)} is the integer {leaf!r}; leaves are floating. Write {float(leaf)!r} to optimise it, "
-                f"or pass it to fun by args=."
-            )
-        if isinstance(leaf, float):  # a subclass that is no array
-            return True
-        if _holds_variables(leaf):
-            raise InputError(
-                f"{self.path(i)} is a {_class(leaf)}, which optree does not know how to take apart. Pass a plain dict, "
-                f"list or tuple, or register the class with optree.register_pytree_node."
-            )
-        return False
-
-    @staticmethod
-    def _why_not(leaf: Any) -> str:
-        name = getattr(leaf.dtype, "name", None) or str(leaf.dtype)
-        if "complex" in name:
-            return f"has dtype {leaf.dtype}. {_COMPLEX}"
-        return (
-            f"has dtype {leaf.dtype}; minimize needs real floating leaves. Convert it, "
-            f"or pass it to fun by args= if it is not to be optimised."
-        )
 
     def _nothing(self) -> InputError:
         if not self.variables:
@@ -339,7 +88,7 @@ class Tree:
                 self.leaves[i] = self.backend.from_numpy(np.array(leaf), None)
             else:
                 raise InputError(
-                    f"{self.path(i)} is a {_class(leaf)}, which backend={self.backend.name!r} cannot take. "
+                    f"{self.path(i)} is a {class_of(leaf)}, which backend={self.backend.name!r} cannot take. "
                     f"Convert it, or leave backend= out."
                 )
 
@@ -409,17 +158,19 @@ class Tree:
 
     # -- between nests, points and host vectors ---------------------------------------------------------
 
-    def _split(self, vector: Any) -> list[Any]:
-        return self.backend.split(vector, self.shapes, self.dtypes)
+    def _split(self, vector: Any) -> Sequence[Any]:
+        pieces: Sequence[Any] = self.backend.split(vector, self.shapes, self.dtypes)
+        return pieces
 
     def unpack(self, point: Any) -> Any:
         """The nest that `fun` sees, made of pieces of the flat vector; differentiable."""
         (vector,) = point
-        pieces = self._split(vector)
-        if self._restored:
-            pieces = list(pieces)
-            for k in self._restored:
-                pieces[k] = self.backend.restore(pieces[k], self.leaves[self.variables[k]], True)
+        pieces = self.backend.split(vector, self.shapes, self.dtypes)
+        if self._plain:
+            return self.spec.unflatten(pieces)
+        pieces = list(pieces)
+        for k in self._restored:
+            pieces[k] = self.backend.restore(pieces[k], self.leaves[self.variables[k]], True)
         return self.fill(pieces)
 
     def fill(self, pieces: Sequence[Any]) -> Any:
@@ -480,19 +231,21 @@ class Tree:
         ObjectiveError
             It has another structure, shape, or a None; the message says where.
         """
-        arrays = self._match(nest, what)
+        arrays = self.match(nest, what)
         parts = []
         for k, (array, shape) in enumerate(zip(arrays, self.shapes, strict=True)):
             parts.append(np.ravel(self._host_part(array, shape, k, what)))
         return np.concatenate(parts, dtype=float, casting="unsafe")
 
-    def _match(self, nest: Any, what: str) -> list[Any]:
+    def match(self, nest: Any, what: str) -> list[Any]:
+        """What a nest of x0's structure holds for each variable."""
         try:
             leaves = self.spec.flatten_up_to(nest)
-        except (ValueError, TypeError) as cause:
-            raise ObjectiveError(
-                f"{what} does not have the nest of x0: {cause}. It must be nested as x0 is, {self.describe()}."
-            ) from cause
+        except (ValueError, TypeError):
+            try:
+                leaves = match(self.spec.unflatten(self.leaves), nest)
+            except Mismatch as cause:
+                raise ObjectiveError(f"{what} is not nested as x0 is: {cause}.") from cause
         return [leaves[i] for i in self.variables]
 
     def _host_part(self, array: Any, shape: tuple[int, ...], k: int, what: str) -> np.ndarray:
@@ -504,15 +257,12 @@ class Tree:
         try:
             host = np.asarray(array) if isinstance(array, float | int) else self.backend.to_numpy(array)
         except Exception as cause:
-            raise ObjectiveError(f"{what} has a {_class(array)} at {where}: {cause}") from cause
+            raise ObjectiveError(f"{what} has a {class_of(array)} at {where}: {cause}") from cause
+        if host.dtype.kind not in "fiu":
+            raise ObjectiveError(f"{what} has dtype {host.dtype} at {where}; expected real numbers.")
         if tuple(host.shape) != shape:
             raise ObjectiveError(f"{what} has shape {tuple(host.shape)} at {where}; expected {shape}, the leaf's own.")
         return host
-
-    def describe(self) -> str:
-        """The structure in optree's notation."""
-        text = str(self.spec).removeprefix("PyTreeSpec(").partition(", NoneIsLeaf")[0]
-        return text if len(text) < 300 else text[:297] + "…"
 
     def eps(self) -> np.ndarray:
         """Relative precision of every number of the flat vector, (n,)."""
@@ -529,20 +279,6 @@ class Tree:
         if all(_bits(dtype) >= 64 for dtype in self.dtypes):
             return x
         return self.pack_host(self._split(self.point(np.array(x))[0]))
-
-
-_COMPLEX = (
-    "minimize works on real numbers for now: pass the real and imaginary parts as two leaves, "
-    "and put them together in fun."
-)
-
-
-def _holds_variables(leaf: Any) -> bool:
-    """Whether an opaque leaf is a container with something in it that the user may believe is optimised."""
-    if isinstance(leaf, str | bytes) or not isinstance(leaf, Mapping | Sequence | Set):
-        return False
-    elements = leaf.values() if isinstance(leaf, Mapping) else leaf
-    return any(is_array(e) or isinstance(e, float | Mapping) for e in elements)
 
 
 def _bits(dtype: Any) -> int:

@@ -45,6 +45,12 @@ class Method:
         Where it comes from.
     error : Exception or None
         Why it cannot be used.
+
+    Examples
+    --------
+    >>> from dmin_core import methods
+    >>> methods()["SLSQP"].bounds
+    True
     """
 
     name: str

@@ -7,6 +7,7 @@ NumPy does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,7 +42,8 @@ def solve(
         method=name,
         tol=tol,
         bounds=_bounds(problem),
-        callback=callback,
+        # TNC knows no OptimizeResult, but where variables are fixed SciPy looks at the parameter's name all the same.
+        callback=(lambda xk: callback(xk)) if name == "TNC" else callback,
         options=_options(name, options),
         **_derivatives(name, problem),
     )
@@ -84,6 +86,8 @@ def _options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in options.items() if key not in OURS}
     if name not in ("L-BFGS-B", "TNC"):
         kept.pop("maxfun", None)  # the others know it by another name or not at all; `Problem` counts
+    elif kept.get("maxfun", math.inf) == math.inf:
+        kept.pop("maxfun", None)
     if name == "L-BFGS-B":
         kept.pop("iprint", None)
     return kept
