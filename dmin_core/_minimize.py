@@ -296,9 +296,9 @@ def _documented(name: str, unknown: list[str]) -> bool:
 
 
 def _check_steps(options: Mapping[str, Any], n: int) -> None:
-    for name in ("eps", "finite_diff_rel_step"):
+    for name in {"eps", "finite_diff_rel_step"}.intersection(options):
         try:
-            np.broadcast_to(np.asarray(options.get(name, 0.0), dtype=float), (n,))
+            np.broadcast_to(np.asarray(options[name], dtype=float), (n,))
         except (TypeError, ValueError) as cause:
             raise InputError(
                 f"options[{name!r}] must be a number or one for each of the {n} variables: {cause}"

@@ -110,9 +110,9 @@ class BackendSpec:
         Returns
         -------
         callable
-            ``value`` is a 0-d array and ``gradient`` a point with the shapes and dtypes of ``point``, both
-            detached from any graph; the arrays are new at every call. The state of the framework (gradient
-            mode, default dtype, seeds) is as it was before.
+            ``value`` is a 0-d array, which ``float()`` reads, and ``gradient`` a point with the shapes and dtypes
+            of ``point``, both detached from any graph; the arrays are new at every call. The state of the framework
+            (gradient mode, default dtype, seeds) is as it was before.
 
         Notes
         -----

@@ -129,10 +129,8 @@ def _variables(point: Point) -> Point:
     return tuple(array.detach().requires_grad_() for array in point)
 
 
-def _tensor(value: Any) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
-    raise ObjectiveError(
+def _not_a_tensor(value: Any) -> ObjectiveError:
+    return ObjectiveError(
         f"`fun` returned the {type(value).__name__} {value!r}, which torch cannot differentiate. Return a tensor: "
         f"leave out .item(), float() and conversions to NumPy; or pass jac=True and return (value, gradient)."
     )
@@ -142,7 +140,9 @@ def _tensor(value: Any) -> Tensor:
 def value_and_grad(fun: Callable[..., Any]) -> Callable[..., tuple[Tensor, Point]]:
     def differentiate(point: Point, args: tuple[Any, ...]) -> tuple[Tensor, Point]:
         variables = _variables(point)
-        value = _tensor(fun(variables, *args))
+        value = fun(variables, *args)
+        if not isinstance(value, Tensor):
+            raise _not_a_tensor(value)
         if not value.requires_grad:
             return value, tuple(torch.zeros_like(v) for v in variables)
         gradient = torch.autograd.grad(value, variables, allow_unused=True)
@@ -196,7 +196,9 @@ def hvp(fun: Callable[..., Any]) -> Callable[..., Point]:
 def _gradient_graph(fun: Callable[..., Any], point: Point, args: tuple[Any, ...]) -> tuple[Point, Point]:
     with _differentiating():
         variables = _variables(point)
-        value = _tensor(fun(variables, *args))
+        value = fun(variables, *args)
+        if not isinstance(value, Tensor):
+            raise _not_a_tensor(value)
         if not value.requires_grad:
             return variables, tuple(torch.zeros_like(v, requires_grad=False) for v in variables)
         return variables, torch.autograd.grad(value, variables, create_graph=True, materialize_grads=True)
@@ -231,7 +233,7 @@ def jacobian(fun: Callable[..., Any]) -> Callable[..., Tensor]:
     def evaluate(point: Point, *args: Any) -> Tensor:
         with _differentiating():
             variables = _variables(point)
-            return _rows(_tensor(fun(variables, *args)).reshape(-1), variables)
+            return _rows(fun(variables, *args).reshape(-1), variables)
 
     return evaluate
 
