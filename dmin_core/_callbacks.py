@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._problem import Problem, Stop
-from ._result import Intermediate
+
+if TYPE_CHECKING:
+    from ._result import Intermediate
 
 
 def watch(callback: Callable[..., Any] | None, problem: Problem, method: str) -> Callable[[Any], Any]:
@@ -73,6 +75,8 @@ def _x(state: Any) -> np.ndarray:
 
 
 def _intermediate(state: Any, problem: Problem) -> Intermediate:
+    from ._result import Intermediate  # imports SciPy, which is there by now
+
     x = _x(state)
     fields = {name: value for name, value in state.items() if np.ndim(value) == 0} if isinstance(state, dict) else {}
     fields["fun"] = float(state.fun) if "fun" in fields else _known_value(x, problem)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.metadata
 import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -80,6 +79,8 @@ def _embedded(group: str) -> Iterable[Entry]:
 
 
 def _installed(group: str) -> Iterable[Entry]:
+    import importlib.metadata  # brings the email package with it: as long to import as pluggy and optree together
+
     for point in importlib.metadata.entry_points(group=group):
         dist = point.dist
         yield Entry(point.name, point.value, dist.name if dist else "?", dist.version if dist else "?")
