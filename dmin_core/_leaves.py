@@ -94,10 +94,26 @@ def is_array(leaf: Any) -> bool:
     return hasattr(leaf, "shape") and hasattr(leaf, "dtype") and not isinstance(leaf, type)
 
 
+FLOATS = {
+    "bfloat16": 16,
+    "float16": 16,
+    "float32": 32,
+    "float64": 64,
+    "longdouble": 128,
+    "float96": 96,
+    "float128": 128,
+}
+"""The dtypes that can be optimised, by name, and their bits. Eight-bit floats are no numbers to take a step in."""
+
+
+def dtype_name(dtype: Any) -> str:
+    """A framework's dtype by the name they all share: ``float32`` for ``torch.float32``."""
+    return (getattr(dtype, "name", None) or str(dtype)).rpartition(".")[2]
+
+
 def is_float_dtype(dtype: Any) -> bool:
-    """Whether a framework's dtype is real and floating, told by its name: ``torch.bfloat16``, ``float32``."""
-    name = getattr(dtype, "name", None) or str(dtype)
-    return "float" in name
+    """Whether a framework's dtype is real and floating, and wide enough."""
+    return dtype_name(dtype) in FLOATS
 
 
 def backend_of(x: Any) -> str:
@@ -273,7 +289,7 @@ def is_variable(leaf: Any, path: Callable[[], str]) -> bool:
 
 
 def _remedy(dtype: Any) -> str:
-    if "complex" in (getattr(dtype, "name", None) or str(dtype)):
+    if "complex" in dtype_name(dtype):
         return COMPLEX
     return "minimize needs real floating leaves. Convert it, or pass it to fun by args= if it is not to be optimised."
 

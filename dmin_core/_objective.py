@@ -20,16 +20,16 @@ from ._tree import Tree
 class Objective:
     """``fun(x, *args)`` over a nest, as a function ``(point, *args) -> scalar``."""
 
-    __slots__ = ("_checked", "complex_step", "fun", "tree")
+    __slots__ = ("_checked", "complex_step", "fun", "structure")
 
     def __init__(self, fun: Callable[..., Any], tree: Tree, complex_step: bool = False) -> None:
         self.fun = fun
-        self.tree = tree
+        self.structure = tree.structure
         self.complex_step = complex_step
         self._checked: set[Any] = set()
 
     def __call__(self, point: Any, *args: Any) -> Any:
-        value = self.fun(self.tree.unpack(point), *args)
+        value = self.fun(self.structure.unpack(point), *args)
         # The usual case first: this stands on the path of every evaluation.
         if getattr(value, "shape", None) == () and value.dtype in self._checked:
             return value
@@ -78,7 +78,7 @@ class Objective:
         raise ObjectiveError(f"`fun` returned shape {shape}; minimize needs a scalar. Sum or average it first.")
 
     def _key(self) -> Any:
-        return (self.fun, self.tree.key)
+        return (self.fun, self.structure.key)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Objective) and self._key() == other._key()

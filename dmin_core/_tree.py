@@ -14,15 +14,71 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
+import optree
 
 from ._errors import InputError, ObjectiveError
-from ._leaves import class_of, flatten, is_array, is_variable, no_leaves, paths
+from ._leaves import FLOATS, class_of, dtype_name, flatten, is_array, is_variable, no_leaves, paths
 from ._match import Mismatch, match
 from ._plugins import Backend, owner_of
 
 
+class Structure:
+    """What `fun` sees of an x0 but its numbers: enough to make the nest from a flat vector.
+
+    It keeps no array of x0's (save leaves of special classes, to make others like them), so that a backend may
+    hold on to a compiled function without holding on to the data.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        spec: optree.PyTreeSpec,
+        template: list[Any],
+        variables: tuple[int, ...],
+        shapes: tuple[tuple[int, ...], ...],
+        dtypes: tuple[Any, ...],
+        special: dict[int, Any],
+    ) -> None:
+        self.spec, self.template, self.variables = spec, template, variables
+        self.shapes, self.dtypes, self.special = shapes, dtypes, special
+        self._split, self._restore = backend.split, backend.restore
+        self._has_static = len(variables) < len(template)
+        self._plain = not self._has_static and not special
+
+    def unpack(self, point: Any) -> Any:
+        """The nest that `fun` sees, made of pieces of the flat vector; differentiable."""
+        (vector,) = point
+        pieces = self._split(vector, self.shapes, self.dtypes)
+        if self._plain:
+            return self.spec.unflatten(pieces)
+        pieces = list(pieces)
+        for k, like in self.special.items():
+            pieces[k] = self._restore(pieces[k], like, True)
+        return self.fill(pieces)
+
+    def fill(self, pieces: Sequence[Any]) -> Any:
+        """The nest with these variables, and x0's static leaves."""
+        if not self._has_static:
+            return self.spec.unflatten(pieces)
+        leaves = list(self.template)
+        for i, piece in zip(self.variables, pieces, strict=True):
+            leaves[i] = piece
+        return self.spec.unflatten(leaves)
+
+    @functools.cached_property
+    def key(self) -> Hashable:
+        """Equal for nests between which a compiled function can be shared."""
+        variables = frozenset(self.variables)
+        static = tuple(
+            (i, leaf if isinstance(leaf, Hashable) else id(leaf))
+            for i, leaf in enumerate(self.template)
+            if i not in variables
+        )
+        return (self.spec, self.shapes, self.dtypes, static)
+
+
 class Tree:
-    """The structure of an ``x0``: which of its leaves are variables, and how they lie in the flat vector.
+    """An ``x0`` taken apart: which of its leaves are variables, and how they lie in the flat vector.
 
     Attributes
     ----------
@@ -53,13 +109,17 @@ class Tree:
         self.sizes = tuple(math.prod(shape) for shape in self.shapes)
         self.ends = np.cumsum(self.sizes, dtype=int) if arrays else np.zeros(0, int)
         self.n = int(sum(self.sizes))
-        self._has_static = len(self.variables) < len(leaves)
         if not self.n:
             raise self._nothing()
         self._check_devices(arrays)
         self.prototype = self._make_prototype(arrays)
-        self._restored = self._find_restored(arrays)
-        self._plain = not self._has_static and not self._restored
+        template = list(leaves)
+        for i in self.variables:
+            template[i] = None
+        self.structure = Structure(
+            backend, spec, template, self.variables, self.shapes, self.dtypes, self._find_special(arrays)
+        )
+        self.unpack, self.fill = self.structure.unpack, self.structure.fill
 
     # -- at the door ------------------------------------------------------------------------------------
 
@@ -107,23 +167,23 @@ class Tree:
             )
 
     def _make_prototype(self, arrays: Sequence[Any]) -> Any:
-        """An empty flat vector of the widest leaf dtype, at least float32: the ``like`` of every point."""
+        """An array of the flat vector's dtype, the widest of the leaves' but at least float32, and of its device."""
         array = max(arrays, key=lambda a: _bits(a.dtype))
         if _bits(array.dtype) >= 32:
             return array
         xp = self.backend.namespace(array)
         return xp.astype(array, xp.float32)
 
-    def _find_restored(self, arrays: Sequence[Any]) -> tuple[int, ...]:
+    def _find_special(self, arrays: Sequence[Any]) -> dict[int, Any]:
         """The variables that `fun` must not get as plain pieces of the vector (tensor subclasses)."""
         plain = type(self.backend.from_numpy(np.zeros(1), self.prototype))
-        found = []
+        found = {}
         for k, like in enumerate(arrays):
             if type(like) is not plain:
                 piece = self.backend.from_numpy(np.zeros(self.shapes[k]), like)
                 if self.backend.restore(piece, like, True) is not piece:
-                    found.append(k)
-        return tuple(found)
+                    found[k] = like
+        return found
 
     # -- names ------------------------------------------------------------------------------------------
 
@@ -145,42 +205,7 @@ class Tree:
         where = f"[{', '.join(str(int(d)) for d in index)}]" if index else ""
         return self.variable_path(k) + where
 
-    @functools.cached_property
-    def key(self) -> Hashable:
-        """Equal for nests between which a compiled function can be shared."""
-        variables = frozenset(self.variables)
-        static = tuple(
-            (i, leaf if isinstance(leaf, Hashable) else id(leaf))
-            for i, leaf in enumerate(self.leaves)
-            if i not in variables
-        )
-        return (self.spec, self.shapes, self.dtypes, static)
-
     # -- between nests, points and host vectors ---------------------------------------------------------
-
-    def _split(self, vector: Any) -> Sequence[Any]:
-        pieces: Sequence[Any] = self.backend.split(vector, self.shapes, self.dtypes)
-        return pieces
-
-    def unpack(self, point: Any) -> Any:
-        """The nest that `fun` sees, made of pieces of the flat vector; differentiable."""
-        (vector,) = point
-        pieces = self.backend.split(vector, self.shapes, self.dtypes)
-        if self._plain:
-            return self.spec.unflatten(pieces)
-        pieces = list(pieces)
-        for k in self._restored:
-            pieces[k] = self.backend.restore(pieces[k], self.leaves[self.variables[k]], True)
-        return self.fill(pieces)
-
-    def fill(self, pieces: Sequence[Any]) -> Any:
-        """The nest with these variables, and x0's static leaves."""
-        if not self._has_static:
-            return self.spec.unflatten(pieces)
-        leaves = list(self.leaves)
-        for i, piece in zip(self.variables, pieces, strict=True):
-            leaves[i] = piece
-        return self.spec.unflatten(leaves)
 
     def point(self, x: np.ndarray) -> Any:
         """The point on the device for a host vector."""
@@ -278,16 +303,15 @@ class Tree:
         """What a trip through the leaves' dtypes does to a host vector."""
         if all(_bits(dtype) >= 64 for dtype in self.dtypes):
             return x
-        return self.pack_host(self._split(self.point(np.array(x))[0]))
+        (vector,) = self.point(np.array(x))
+        return self.pack_host(self.backend.split(vector, self.shapes, self.dtypes))
 
 
 def _bits(dtype: Any) -> int:
-    name = (getattr(dtype, "name", None) or str(dtype)).rpartition(".")[2]
-    digits = "".join(c for c in name.removeprefix("b") if c.isdigit())
-    return int(digits[:3]) if digits[:3] in ("128",) else int(digits[:2] or 64)
+    return FLOATS[dtype_name(dtype)]
 
 
 def _eps(dtype: Any) -> float:
-    name = (getattr(dtype, "name", None) or str(dtype)).rpartition(".")[2]
+    name = dtype_name(dtype)
     # bfloat16 keeps 8 bits of significand; NumPy has no dtype of that name.
-    return 2.0**-7 if name == "bfloat16" else float(np.finfo(name if hasattr(np, name) else float).eps)
+    return 2.0**-7 if name == "bfloat16" else float(np.finfo(name).eps)
