@@ -37,7 +37,8 @@ CONSTRAINTS = ROOT / "constraints.txt"
 PLUGINS = {path.parent.name.removeprefix("dmin_"): path.parent for path in ROOT.glob("plugins/dmin_*/pyproject.toml")}
 BACKENDS = ["numpy", *sorted(PLUGINS)]
 
-TEST_TOOLS = ["build", "scikit-learn"]  # to build the wheels under test, and for its data sets
+# To build the wheels under test; the framework of the backend that docs/write-a-backend.md makes; data sets.
+TEST_TOOLS = ["autograd", "build", "scikit-learn"]
 PEERS = ["autograd-minimize", "botorch", "dict-minimize", "pytorch-minimize"]
 
 # `python -c` and `python -m` in the tests' subprocesses would otherwise find the tree, where they were

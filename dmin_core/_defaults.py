@@ -79,6 +79,22 @@ class Defaults:
 
     @hookimpl(trylast=True)
     def jacobian(self, fun: Any) -> Any:
+        return self._rowwise(fun) if self.backend.exact_gradient else self._columnwise(fun)
+
+    def _rowwise(self, fun: Any) -> Any:
+        host = HostPoint(self.backend)
+
+        def evaluate(point: Any, *args: Any) -> Any:
+            m = math.prod(fun(point, *args).shape)
+            rows = np.empty((m, host.pack(point).size))
+            for i in range(m):
+                component = self.backend.value_and_grad(lambda p, *a, i=i: fun(p, *a)[i])
+                rows[i] = host.pack(component(point, *args)[1])
+            return self.backend.from_numpy(rows, point[0])
+
+        return evaluate
+
+    def _columnwise(self, fun: Any) -> Any:
         host = HostPoint(self.backend)
 
         def evaluate(point: Any, *args: Any) -> Any:

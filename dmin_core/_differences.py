@@ -68,7 +68,7 @@ def gradient(
     h = _turn_inside(base, h, bounds)
     result = np.empty(x.size)
     for i in range(x.size):
-        y = _moved(base, i, h[i], rounded)
+        y = _moved(base, i, h[i], bounds, rounded)
         result[i] = (fun(y) - f) / (y[i] - base[i]) if y[i] != base[i] else 0.0
     return result
 
@@ -99,13 +99,13 @@ def _central(
     for i in range(x.size):
         below, above = (np.inf, np.inf) if bounds is None else (x[i] - bounds[0][i], bounds[1][i] - x[i])
         if min(below, above) >= h[i]:
-            up, down = _moved(x, i, h[i], rounded), _moved(x, i, -h[i], rounded)
+            up, down = _moved(x, i, h[i], bounds, rounded), _moved(x, i, -h[i], bounds, rounded)
             result[i] = (fun(up) - fun(down)) / (up[i] - down[i]) if up[i] != down[i] else 0.0
             continue
         # Too near a bound for both sides: three points on the wider one (second order on unequal steps too).
         f = fun(x) if f is None else f
         side = np.copysign(min(h[i], max(below, above) / 2), 1 if above >= below else -1)
-        near, far = _moved(x, i, side, rounded), _moved(x, i, 2 * side, rounded)
+        near, far = _moved(x, i, side, bounds, rounded), _moved(x, i, 2 * side, bounds, rounded)
         result[i] = _one_sided(near[i] - x[i], far[i] - x[i], f, fun(near), fun(far)) if near[i] != x[i] else 0.0
     return result
 
@@ -128,9 +128,17 @@ def _turn_inside(x: np.ndarray, h: np.ndarray, bounds: tuple[np.ndarray, np.ndar
     return np.where(fits, turned, np.where(above >= below, above, -below))
 
 
-def _moved(x: np.ndarray, i: int, h: float, rounded: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _moved(
+    x: np.ndarray,
+    i: int,
+    h: float,
+    bounds: tuple[np.ndarray, np.ndarray] | None,
+    rounded: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
     y = x.copy()
     y[i] += h
+    if bounds is not None:  # x + (ub - x) may round to above ub
+        y[i] = min(max(y[i], bounds[0][i]), bounds[1][i])
     return rounded(y)
 
 

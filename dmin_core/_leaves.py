@@ -17,7 +17,7 @@ import numpy as np
 import optree
 
 from ._errors import InputError, MissingBackendError, UnknownBackendError
-from ._plugins import EXTRAS, framework_of, get_backend, owner_of
+from ._plugins import EXTRAS, framework_of, get_backend, owner_of, refresh
 
 NAMESPACE = "dmin"
 """optree's namespace for the dataclasses that dmin registers; the user's global registrations hold in it too."""
@@ -190,6 +190,9 @@ def no_leaves(leaves: Sequence[Any], spec: optree.PyTreeSpec, root: str) -> Inpu
 
 def _owner(leaf: Any, path: Callable[[], str]) -> str:
     owner = owner_of(type(leaf))
+    if owner is None:
+        refresh()  # installed since
+        owner = owner_of(type(leaf))
     if owner is not None:
         return owner
     framework = framework_of(type(leaf))

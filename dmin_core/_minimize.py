@@ -23,6 +23,7 @@ from ._errors import DminError, InputError, Interrupted, MethodError, NotSupport
 from ._leaves import flatten, infer_backend
 from ._plugins import Backend, get_backend
 from ._problem import Problem, Stop, _outside
+from ._relay import Relay
 from ._tree import Tree
 from .solvers import COMMON_OPTIONS, Method, able, describe, solver
 
@@ -357,9 +358,10 @@ def _run(
 ) -> Any:
     from . import _result  # noqa: F401 - imports SciPy before the clock starts
 
+    relay = Relay(method)
     problem.start()
     try:
-        with problem.blas:
+        with problem.blas, relay:
             raw = run(problem, tol, watched, options)
     except Stop as stop:
         raw = {"success": False, "status": stop.status, "message": stop.message}
@@ -371,7 +373,9 @@ def _run(
     except Exception as error:
         _add_note(error, problem, method)
         raise
-    return _conclude(raw, problem, method)
+    result = _conclude(raw, problem, method)
+    relay.pass_on(_outside())
+    return result
 
 
 def _add_note(error: Exception, problem: Problem, method: str) -> None:
@@ -392,7 +396,7 @@ def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
         "method": method,
         "backend": tree.backend.name,
         "message": str(raw.get("message", "")),
-        "success": bool(raw.get("success")),
+        "success": bool(raw.get("success")) and math.isfinite(raw.get("fun", 0.0)),
         "status": int(raw.get("status", 0)),
         "history": as_history(problem.history),
         "time": problem.seconds(),

@@ -87,6 +87,20 @@ class Objective:
         return hash(self._key())
 
 
+class Given:
+    """What the user gave beside a plain ``fun``, as a function of a point: called as it is, never differentiated.
+
+    ``fun`` under ``jac=True``, ``jac``, ``hess`` and ``hessp``, whose results are nests.
+    """
+
+    def __init__(self, function: Callable[..., Any], tree: Tree) -> None:
+        self.function = function
+        self.structure = tree.structure
+
+    def __call__(self, point: Any, *args: Any) -> Any:
+        return self.function(self.structure.unpack(point), *args)
+
+
 def value_and_nest(returned: Any) -> tuple[Any, Any]:
     """What `fun` returns under ``jac=True``, taken apart.
 

@@ -35,7 +35,7 @@ from .hookspecs import BACKENDS, SOLVERS, BackendSpec, SolverSpec
 REQUIRED = ("to_numpy", "from_numpy", "device")
 """Hooks of a backend that have no default."""
 
-EXTRAS = {"torch": "torch", "tensorflow": "tf", "tf": "tf", "jax": "jax", "jaxlib": "jax", "cupy": "cupy"}
+EXTRAS = {"torch": "torch"}
 """What a framework's arrays and users call it -> the extra of dmin-core that brings its backend."""
 
 
@@ -90,6 +90,7 @@ def refresh() -> None:
     """Forget what was listed and loaded, so that what was installed meanwhile is seen."""
     _listed.cache_clear()
     _load.cache_clear()
+    load_solver.cache_clear()
     _owner_of.cache_clear()
 
 
@@ -402,6 +403,7 @@ def _inspect(entry: Entry) -> BackendInfo:
         return BackendInfo(*line, error=error)
 
 
+@functools.lru_cache(maxsize=64)
 def load_solver(entry: Entry) -> dict[str, Callable[..., Any]]:
     """`SolverSpec`'s hooks of one method, both of which a method needs."""
     functions = hooks(load(SOLVERS, entry, SolverSpec), SolverSpec)

@@ -17,7 +17,7 @@ import numpy as np
 
 from . import _differences as differences
 from ._errors import ObjectiveError
-from ._objective import Objective, dense_hessian, value_and_nest
+from ._objective import Given, Objective, dense_hessian, value_and_nest
 from ._threads import SingleThreadedBlas
 from ._tree import Tree
 
@@ -124,6 +124,11 @@ class Problem:
         self.objective = Objective(fun, tree, complex_step=self.scheme == "cs")
         self._compute = self._how_to_compute(uses_gradient)
         self._evaluate_value = tree.backend.value(self.objective) if jac is not True else None
+        # The backend calls these too, in whatever mode of the framework derivatives are computed.
+        self._call_fun = tree.backend.value(Given(fun, tree)) if jac is True else None
+        self._call_jac, self._call_hess, self._call_hessp = (
+            tree.backend.value(Given(function, tree)) if callable(function) else None for function in (jac, hess, hessp)
+        )
         self._evaluate_pair: Any = tree.backend.value_and_grad(self.objective) if self._by_backend else None
         self._evaluate_product: Any = None
         self._evaluate_hessian: Any = None
@@ -265,14 +270,14 @@ class Problem:
     def _user_pair(self, point: Any) -> tuple[float, np.ndarray]:
         self.nfev += 1
         self.njev += 1
-        returned = self._timed(self.fun, self.tree.unpack(point), *self.args)
+        returned = self._timed(self._call_fun, point, *self.args)
         value, nest = value_and_nest(returned)
         return self._to_float(self.objective.scalar(value)), self._pack(nest, "The gradient from `fun`")
 
     def _gradient_alone(self, visit: Visit) -> np.ndarray:
         if callable(self.jac):
             self.njev += 1
-            return self._pack(self._timed(self.jac, self._fresh(visit.x), *self.args), "The gradient from `jac`")
+            return self._pack(self._timed(self._call_jac, self._fresh(visit.x), *self.args), "The gradient from `jac`")
         if self.scheme is not None:
             self.njev += 1
             return self._difference(visit.x, visit.f)
@@ -309,7 +314,7 @@ class Problem:
         if self.scheme is not None:
             return self._difference(x, None)
         self.njev += 1
-        return self._pack(self._timed(self.jac, self._fresh(x), *self.args), "The gradient from `jac`")
+        return self._pack(self._timed(self._call_jac, self._fresh(x), *self.args), "The gradient from `jac`")
 
     def _known_gradient(self, x: np.ndarray) -> np.ndarray | None:
         known = next((v for v in (self.last, self.best) if v is not None and _same(v.x, x)), None)
@@ -326,16 +331,17 @@ class Problem:
         return self._second[1]
 
     def _user_product(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
-        product = self._timed(self.hessp, self._fresh(x), self._fresh(v), *self.args)
+        direction = self.tree.unpack(self._fresh(v))
+        product = self._timed(self._call_hessp, self._fresh(x), direction, *self.args)
         return self._pack(product, "The product from `hessp`")
 
     def _user_hessian(self, x: np.ndarray) -> np.ndarray:
-        returned = self._timed(self.hess, self._fresh(x), *self.args)
+        returned = self._timed(self._call_hess, self._fresh(x), *self.args)
         return dense_hessian(returned, self.tree)
 
     def _fresh(self, x: np.ndarray) -> Any:
-        """The nest for ``x``, in memory of its own: the user's functions may write into what they are given."""
-        return self.tree.unpack(self.tree.point(np.array(x, dtype=float)))
+        """The point for ``x``, in memory of its own: the user's functions may write into what they are given."""
+        return self.tree.point(np.array(x, dtype=float))
 
     # -- calls into the user's code -------------------------------------------------------------------------
 
@@ -350,7 +356,7 @@ class Problem:
 
     def _to_float(self, value: Any) -> float:
         start = perf_counter()
-        f = float(value)
+        f = float(value) if isinstance(value, float) else float(self.backend.to_numpy(value))
         self.in_copies += perf_counter() - start
         return f
 

@@ -7,7 +7,7 @@ dmin must stay as cheap as importing NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -57,7 +57,7 @@ class Result(OptimizeResult, Generic[T]):
     >>> res = minimize(lambda x: np.sum((x["w"] - 3.0) ** 2), {"w": np.zeros(2)})
     >>> res.x["w"].round(3)
     array([3., 3.])
-    >>> res.history.fun[0]
+    >>> float(res.history.fun[0])
     18.0
     """
 
@@ -127,15 +127,44 @@ class Intermediate(OptimizeResult):
         super().__init__(**fields)
         object.__setattr__(self, "_build", build)
 
+    # A dict in all respects but one: x is not there before somebody looks.
+
     def __missing__(self, name: str) -> Any:
         if name != "x":
             raise KeyError(name)
-        self["x"] = object.__getattribute__(self, "_build")()
-        return self["x"]
+        dict.__setitem__(self, "x", object.__getattribute__(self, "_build")())
+        return dict.__getitem__(self, "x")
+
+    def _built(self) -> dict[str, Any]:
+        self["x"]
+        return dict(zip(dict.keys(self), dict.values(self), strict=True))
+
+    def __contains__(self, name: object) -> bool:
+        return name == "x" or dict.__contains__(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._built())
+
+    def __len__(self) -> int:
+        return len(self._built())
+
+    def keys(self) -> Any:
+        return self._built().keys()
+
+    def values(self) -> Any:
+        return self._built().values()
+
+    def items(self) -> Any:
+        return self._built().items()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default  # noqa: SIM401 - which would call itself
+
+    def __reduce__(self) -> Any:
+        return OptimizeResult, (self._built(),)
 
     def __repr__(self) -> str:
-        self["x"]
-        return super().__repr__()
+        return repr(OptimizeResult(self._built()))
 
 
 def as_history(records: Sequence[tuple[int, float, float, float]]) -> Any:

@@ -139,6 +139,8 @@ class BackendSpec:
     def value(self, fun: Callable[..., Array]) -> Callable[..., Array]:
         """Return ``evaluate(point, *args) -> value`` without a gradient, for methods that use none.
 
+        Where the user gives derivatives it wraps those too, and passes on whatever they return.
+
         Notes
         -----
         Default: calls ``fun`` as it is.
@@ -161,7 +163,7 @@ class BackendSpec:
 
         Notes
         -----
-        Default: forward differences, column by column.
+        Default: the gradient of each component, or forward differences where gradients are differences.
         """
         raise NotImplementedError
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._errors import InputError
 from .._minimize import minimize
+from ..solvers import COMMON_OPTIONS, describe
 
 
 def minimize_dict(
@@ -32,6 +34,7 @@ def minimize_dict(
     if method is None:
         # The old package left the choice to SciPy.
         method = "BFGS" if bounds is None else "L-BFGS-B"
+    bounds, options = _as_scipy_would(method, bounds, options)
     told = None if callback is None else lambda x: callback(x)
     result = minimize(
         fun,
@@ -46,3 +49,19 @@ def minimize_dict(
         backend=backend,
     )
     return result.x
+
+
+def _as_scipy_would(method: Any, bounds: Any, options: Any) -> tuple[Any, Any]:
+    """Bounds and options that the method does not know: a warning, as they were to the old package, and left out."""
+    if not isinstance(method, str):
+        return bounds, options
+    ability = describe(method)
+    if bounds is not None and not ability.bounds:
+        warnings.warn(f"Method {method} cannot handle bounds; they are ignored.", RuntimeWarning, stacklevel=4)
+        bounds = None
+    known = {*ability.options, *COMMON_OPTIONS}
+    unknown = [name for name in options or () if name not in known]
+    if unknown:
+        warnings.warn(f"Unknown solver options: {', '.join(unknown)}; ignored.", RuntimeWarning, stacklevel=4)
+        options = {name: value for name, value in options.items() if name in known}
+    return bounds, options

@@ -8,13 +8,12 @@ distributions with an entry point in the group ``dmin.solvers`` and describe the
 from __future__ import annotations
 
 import difflib
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .._errors import BrokenPluginError, MethodError, PluginClashError
-from .._plugins import Entry, claim, listed, load_solver, refresh
+from .._plugins import claim, listed, load_solver, refresh
 from ..hookspecs import SOLVERS
 
 COMMON_OPTIONS = ("disp", "maxfun", "maxtime")
@@ -222,7 +221,6 @@ def methods() -> dict[str, Method]:
     ['COBYLA', 'COBYQA', 'SLSQP', 'trust-constr']
     """
     refresh()
-    _loaded.cache_clear()
     table = {}
     for name in listed(SOLVERS):
         try:
@@ -245,30 +243,38 @@ def describe(name: str) -> Method:
     entry = claim(SOLVERS, _spelled(name))
     if entry.embedded:
         return Method(entry.name, **SCIPY_METHODS[entry.name])
-    described: Method = _loaded(entry)["describe"](entry.name)
-    return described
+    described: Method = load_solver(entry)["describe"](entry.name)
+    return replace(described, distribution=entry.distribution)
 
 
 def solver(name: str) -> Callable[..., Any]:
     """The function that runs the method: `SolverSpec.solve`."""
-    return _loaded(claim(SOLVERS, _spelled(name)))["solve"]
-
-
-@functools.lru_cache(maxsize=64)
-def _loaded(entry: Entry) -> dict[str, Callable[..., Any]]:
-    return load_solver(entry)
+    return load_solver(claim(SOLVERS, _spelled(name)))["solve"]
 
 
 def _spelled(name: str) -> str:
-    names = {listed_name.lower(): listed_name for listed_name in listed(SOLVERS)}
-    if name.lower() not in names:
+    """The listed name that is ``name`` but for its case."""
+    spellings = _spellings()
+    if name.lower() not in spellings:
         refresh()
-        names = {listed_name.lower(): listed_name for listed_name in listed(SOLVERS)}
-    if name.lower() in names:
-        return names[name.lower()]
-    near = [names[match] for match in difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)]
-    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise MethodError(f"Unknown method {name!r}. {hint}Methods are {', '.join(names.values())}.")
+        spellings = _spellings()
+    if name.lower() not in spellings:
+        known = {lower: names[0] for lower, names in spellings.items()}
+        near = [known[match] for match in difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)]
+        hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+        raise MethodError(f"Unknown method {name!r}. {hint}Methods are {', '.join(known.values())}.")
+    names = spellings[name.lower()]
+    if len(names) > 1:
+        who = " and ".join(f"{entry.distribution} ({n})" for n in names for entry in listed(SOLVERS)[n])
+        raise PluginClashError(f"Method {name!r} is provided, in any case, by {who}. Uninstall all but one of them.")
+    return names[0]
+
+
+def _spellings() -> dict[str, list[str]]:
+    spellings: dict[str, list[str]] = {}
+    for name in listed(SOLVERS):
+        spellings.setdefault(name.lower(), []).append(name)
+    return spellings
 
 
 def able(*abilities: str) -> list[str]:

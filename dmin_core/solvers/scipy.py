@@ -106,4 +106,18 @@ def _derivatives(name: str, problem: Problem) -> dict[str, Any]:
             given["hessp"] = problem.product
     elif method.needs_hessian:
         given["hess"] = problem.hessian
+    elif method.hess:
+        given["hess"] = _quasi_newton()
     return given
+
+
+def _quasi_newton() -> Any:
+    """SciPy's default strategy for trust-constr, but for its warning at every step on a linear function."""
+    from scipy.optimize import BFGS
+
+    class QuietBFGS(BFGS):  # type: ignore[misc, unused-ignore]
+        def update(self, delta_x: Any, delta_grad: Any) -> None:
+            if delta_grad.any():
+                super().update(delta_x, delta_grad)
+
+    return QuietBFGS()

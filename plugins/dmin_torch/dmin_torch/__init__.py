@@ -94,9 +94,11 @@ def _layout(
 
 @hookimpl
 def restore(array: Tensor, like: Tensor, inside: bool) -> Tensor:
-    if isinstance(like, torch.nn.Parameter):
+    if inside and isinstance(like, torch.nn.Parameter):
         # A Parameter is always the leaf of a graph; inside `fun` one would cut it off from the flat vector.
-        return array if inside else torch.nn.Parameter(array, requires_grad=like.requires_grad)
+        return array
+    if type(like) is torch.nn.Parameter:
+        return torch.nn.Parameter(array, requires_grad=like.requires_grad)
     if type(like) is not Tensor:
         array = array.as_subclass(type(like))
     if like.requires_grad and not inside:
@@ -222,7 +224,9 @@ def _backward(gradient: Point, variables: Point, vector: Point) -> Point:
 def hessian(fun: Callable[..., Any]) -> Callable[..., Tensor]:
     def evaluate(point: Point, *args: Any) -> Tensor:
         variables, gradient = _gradient_graph(fun, point, args)
-        matrix = _rows(torch.cat([g.reshape(-1) for g in gradient]), variables)
+        with _differentiating():
+            flat = torch.cat([g.reshape(-1) for g in gradient])
+        matrix = _rows(flat, variables)
         return (matrix + matrix.mT) / 2
 
     return evaluate

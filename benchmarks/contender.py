@@ -1,0 +1,31 @@
+"""What a contender is in any framework, and which of them are here."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+OURS = "dmin"
+REFERENCE = "hand-written"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A library under the name the tables give it.
+
+    `drives_scipy` says that its evaluations are SciPy's L-BFGS-B's, so that times per evaluation compare;
+    the others search and stop by rules of their own, and only their times in all compare.
+    """
+
+    name: str
+    load: Callable[[], Callable]
+    drives_scipy: bool
+
+
+def load_all(contenders: Iterable[Contender]) -> tuple[dict[str, Callable], dict[str, str]]:
+    """Those that are installed, ready to run, and for each of the others why it is left out."""
+    present, left_out = {}, {}
+    for contender in contenders:
+        try:
+            present[contender.name] = contender.load()
+        except ImportError as error:
+            left_out[contender.name] = str(error)
+    return present, left_out

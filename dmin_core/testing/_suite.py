@@ -1,0 +1,561 @@
+"""`BackendTests`: one check for each promise that `BackendSpec` makes of a backend.
+
+The first half calls the hooks one by one, so that a fault is found where it is; the second half runs `minimize`, for
+what only shows there: how often arrays cross, whether memory is shared with a solver, what comes back. Expected values
+are the known problems' own, in NumPy and float64; tolerances follow from the dtype.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import optree
+import pytest
+
+from .. import Backend, array_namespace, backend_of, backends, get_backend, methods, minimize
+from .._objective import Objective
+from .._tree import Tree
+from ..hookspecs import Array, Point
+from ._promises import must, must_match
+from .problems import KnownProblem, Nest, bounded, flat, quadratic, rosenbrock, smooth
+
+SHAPES = [(), (3,), (2, 3), (2, 1, 2), (0,), (2, 0)]
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+HALVES = ("float16", "bfloat16")
+PROBLEMS: dict[str, Callable[[], KnownProblem]] = {
+    "smooth": smooth,
+    "quadratic": quadratic,
+    "rosenbrock": rosenbrock,
+    "bounded": bounded,
+}
+GRADIENT_ONLY = ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP")
+"""Methods that evaluate nothing but `fun` and its gradient."""
+
+
+class BackendTests:
+    """Checks that a backend keeps every promise of `dmin_core.hookspecs.BackendSpec`.
+
+    Attributes
+    ----------
+    backend : str
+        The backend's name, as `minimize` takes it.
+    xp : namespace
+        The framework's functions ``sum(array)``, ``sum(array, axis)``, ``exp(array)`` and ``log(array)``: its own
+        module where that has them by these names, else a ``types.SimpleNamespace``.
+    exact_gradient, exact_hvp : bool
+        Whether the backend differentiates, or leaves it to the core's differences.
+    compiles : bool
+        Whether `fun` is compiled: called once, with tracers, for many evaluations.
+    dtypes : tuple of str
+        The floating dtypes that the framework has, by the names that it calls them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmin_core.testing import BackendTests
+    >>> class TestNumpy(BackendTests):
+    ...     backend = "numpy"
+    ...     xp = np
+    ...     dtypes = ("float16", "float32", "float64")
+    ...
+    ...     def array(self, values, dtype):
+    ...         return np.array(values, dtype=dtype)
+    """
+
+    backend: str
+    xp: Any
+    exact_gradient: bool = False
+    exact_hvp: bool = False
+    compiles: bool = False
+    dtypes: tuple[str, ...] = ("float32", "float64")
+
+    def array(self, values: np.ndarray, dtype: str) -> Array:
+        """Make an array of the framework, in memory of its own, with these values and the dtype of that name."""
+        raise NotImplementedError(f"{type(self).__name__}.array(values, dtype) must make an array of the framework")
+
+    def state(self) -> Any:
+        """Return what of the framework's global state can be compared: gradient mode, default dtype, seeds, flags.
+
+        Default: nothing, and then the checks that no state is left changed are skipped.
+        """
+        return None
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Cross the checks with dtypes, shapes, problems and methods; called by pytest."""
+        wanted = {
+            "dtype": dict.fromkeys((*DTYPES, *self.dtypes)),
+            "precise": ["float32", "float64"],
+            "shape": SHAPES,
+            "problem": list(PROBLEMS),
+            "method": [name for name, method in methods().items() if method.error is None],
+            "gradient_method": GRADIENT_ONLY,
+        }
+        for name, values in wanted.items():
+            if name in metafunc.fixturenames:
+                metafunc.parametrize(name, list(values), ids=str)
+
+    @pytest.fixture(autouse=True)
+    def _skip_undeclared_dtypes(self, request: pytest.FixtureRequest) -> None:
+        arguments = getattr(request.node, "callspec", None)
+        for name in ("dtype", "precise"):
+            dtype = arguments.params.get(name) if arguments else None
+            if dtype is not None and dtype not in self.dtypes:
+                pytest.skip(f"`dtypes` of {type(self).__name__} does not name {dtype}")
+
+    def _require(self, capability: str) -> None:
+        if not getattr(self, capability):
+            pytest.skip(f"{type(self).__name__} does not declare `{capability}`")
+
+    @property
+    def hooks(self) -> Backend:
+        """The backend under test, loaded as `minimize` loads it."""
+        return get_backend(self.backend)
+
+    @property
+    def widest(self) -> str:
+        """The most precise dtype declared that the host knows."""
+        return "float64" if "float64" in self.dtypes else "float32"
+
+    # What it is ------------------------------------------------------------------------------------------
+
+    def test_backend_loads(self) -> None:
+        """`backends()` lists it without an error, so the required hooks are there and their signatures right."""
+        info = backends().get(self.backend)
+        if info is None:
+            raise AssertionError(f"No installed distribution has an entry point {self.backend!r} in 'dmin.backends'")
+        if info.error is not None:
+            raise AssertionError(f"Backend {self.backend!r} does not load") from info.error
+
+    def test_capabilities_are_as_declared(self) -> None:
+        """A backend has the hooks for what its test class says that it can."""
+        for capability, hook in (("exact_gradient", "value_and_grad"), ("exact_hvp", "hvp")):
+            declared = getattr(self, capability)
+            promise = f"must be implemented if {type(self).__name__}.{capability} is True, and only then"
+            must(hook, promise, getattr(self.hooks, capability), declared)
+
+    def test_arrays_are_recognised(self) -> None:
+        """The entry point has the name of the arrays' root module, by which `minimize` knows whose they are."""
+        must("backend_of", "must name the backend for its arrays", backend_of(self._vector()), self.hooks.name)
+
+    def test_framework_and_devices_are_named(self) -> None:
+        """`python -m dmin_core` has something to print, and the device of an array is among the devices."""
+        framework, devices = self.hooks.framework(), list(self.hooks.devices())
+        must("framework", "must return a text", type(framework), str)
+        where = self.hooks.device(self._vector())
+        must("device", "must return a text", type(where), str)
+        must("devices", f"must list the device {where!r} of a new array, not only {devices}", where in devices, True)
+
+    # To the host and back --------------------------------------------------------------------------------
+
+    def test_to_numpy_keeps_shape_and_values(self, dtype: str, shape: tuple[int, ...]) -> None:
+        """float16 and bfloat16 come as float32, which NumPy can compute with; the others as they are."""
+        values = _values(shape)
+        host = self.hooks.to_numpy(self.array(values, dtype))
+        must("to_numpy", "must return a numpy.ndarray", type(host), np.ndarray)
+        must_match("to_numpy", f"must keep the shape and values of a {dtype} array", host, values)
+        if dtype in DTYPES:
+            expected = "float32" if dtype in HALVES else dtype
+            must("to_numpy", f"must return the right dtype for {dtype}", host.dtype.name, expected)
+
+    def test_from_numpy_makes_arrays_like_another(self, dtype: str, shape: tuple[int, ...]) -> None:
+        """The dtype and device come from `like`, the shape from the host's array."""
+        values, like = _values(shape), self.array(np.ones(2), dtype)
+        made = self.hooks.from_numpy(values.copy(), like)
+        must("from_numpy", "must return an array of `like`'s class", type(made), type(like))
+        must("from_numpy", "must take the dtype from `like`", _name(made.dtype), _name(like.dtype))
+        must("from_numpy", "must take the device from `like`", self.hooks.device(made), self.hooks.device(like))
+        must("from_numpy", "must take the shape from the host's array", tuple(made.shape), shape)
+        must_match("from_numpy", "must keep the values", self.hooks.to_numpy(made), values)
+
+    def test_from_numpy_without_like_keeps_the_dtype(self, precise: str) -> None:
+        """``like=None``: the host's own dtype, on the default device."""
+        made = self.hooks.from_numpy(_values((3,)).astype(precise), None)
+        must("from_numpy", "must keep the host's dtype where `like` is None", _name(made.dtype), precise)
+
+    @pytest.mark.parametrize("layout", ["read-only", "reversed", "strided", "transposed"])
+    def test_from_numpy_takes_any_memory(self, layout: str) -> None:
+        """Whatever NumPy's array is a view of, the values arrive in order."""
+        values = {
+            "read-only": _values((2, 3)),
+            "reversed": _values((2, 3))[::-1],
+            "strided": _values((2, 6))[:, ::2],
+            "transposed": _values((3, 2)).T,
+        }[layout]
+        values.flags.writeable = layout != "read-only"
+        made = self.hooks.from_numpy(values, self._vector())
+        must_match("from_numpy", f"must keep the values of a {layout} array", self.hooks.to_numpy(made), values)
+
+    # Derivatives -----------------------------------------------------------------------------------------
+
+    def test_gradient_is_right(self, problem: str, precise: str) -> None:
+        """Against the gradient worked out by hand; the value too, which the hook `value` returns as well."""
+        posed = self._pose(PROBLEMS[problem](), precise)
+        value, (gradient,) = self.hooks.value_and_grad(posed.objective)(posed.point, *posed.data)
+        alone = self.hooks.value(posed.objective)(posed.point, *posed.data)
+        rounding = posed.tolerance(precise, 0)
+        must_match("value_and_grad", "must return fun's value", self.hooks.to_numpy(value), posed.value, rounding)
+        must_match("value", "must return fun's value", self.hooks.to_numpy(alone), posed.value, rounding)
+        self._must_be_like("value_and_grad", "gradient", gradient, posed.point[0])
+        tolerance = posed.tolerance(precise, 0 if self.exact_gradient else 1)
+        got = self.hooks.to_numpy(gradient)
+        must_match("value_and_grad", "must return the gradient", got, posed.gradient, tolerance)
+
+    def test_gradient_of_several_arrays(self, precise: str) -> None:
+        """A point may be more than one array; what `fun` does not depend on has a gradient of zeros."""
+        point = tuple(self.array(_values(shape), precise) for shape in [(2,), (3, 1), (2,)])
+        weights = self.array(np.array([1.0, 3.0]), precise)
+
+        def fun(point: Point) -> Array:
+            return self.xp.sum(weights * point[0]) - 2.0 * self.xp.sum(point[1])
+
+        _, gradient = self.hooks.value_and_grad(fun)(point)
+        must("value_and_grad", "must return one array for each of the point", len(gradient), 3)
+        tolerance = 20 * float(np.finfo(precise).eps) ** (1.0 if self.exact_gradient else 0.5)
+        expected = ([1.0, 3.0], [[-2.0], [-2.0], [-2.0]], [0.0, 0.0])
+        for k, (got, array, slope) in enumerate(zip(gradient, point, expected, strict=True)):
+            self._must_be_like("value_and_grad", f"gradient of array {k}", got, array)
+            must_match("value_and_grad", f"must be right for array {k}", self.hooks.to_numpy(got), slope, tolerance)
+
+    def test_gradients_are_new_arrays(self) -> None:
+        """A solver keeps gradients: the next evaluation must not write into the last one's."""
+        posed = self._pose(rosenbrock(), self.widest)
+        evaluate = self.hooks.value_and_grad(posed.objective)
+        value, (gradient,) = evaluate(posed.point)
+        before = self._copy(value), self._copy(gradient)
+        evaluate((self.hooks.from_numpy(posed.x * 0.5, posed.point[0]),))
+        must_match("value_and_grad", "must return a new value at each call", self._copy(value), before[0])
+        must_match("value_and_grad", "must return a new gradient at each call", self._copy(gradient), before[1])
+
+    def test_product_is_right(self, problem: str, precise: str) -> None:
+        """Against the Hessian worked out by hand: twice at one point, and there again after another."""
+        posed = self._pose(PROBLEMS[problem](), precise)
+        product = self.hooks.hvp(posed.objective)
+        elsewhere = (self.hooks.from_numpy(posed.x * 0.5, posed.point[0]),)
+        for point in (posed.point, posed.point, elsewhere, posed.point):
+            for direction in (np.ones_like(posed.x), np.cos(np.arange(posed.x.size))):
+                (got,) = product(point, (self.hooks.from_numpy(direction.copy(), point[0]),), *posed.data)
+                if point is posed.point:
+                    self._must_be_like("hvp", "product", got, point[0])
+                    expected, tolerance = posed.hessian @ direction, posed.tolerance(precise, self._second_differences)
+                    must_match("hvp", "must return the product", self.hooks.to_numpy(got), expected, tolerance)
+
+    def test_product_with_a_linear_function_is_zero(self) -> None:
+        """There is nothing to differentiate twice, which frameworks treat as a case of its own."""
+        x = self._vector()
+        (got,) = self.hooks.hvp(lambda point: self.xp.sum(point[0]))((x,), (x,))
+        tolerance = 20 * float(np.finfo(self.widest).eps) ** (1.0, 1 / 2, 1 / 3)[self._second_differences]
+        must_match("hvp", "must be zero for a linear function", self.hooks.to_numpy(got), np.zeros(3), tolerance)
+
+    def test_hessian_is_right(self, problem: str, precise: str) -> None:
+        """All of it, and symmetric."""
+        posed = self._pose(PROBLEMS[problem](), precise)
+        got = self.hooks.to_numpy(self.hooks.hessian(posed.objective)(posed.point, *posed.data))
+        tolerance = posed.tolerance(precise, self._second_differences)
+        must_match("hessian", "must return the Hessian", got, posed.hessian, tolerance)
+        must_match("hessian", "must be symmetric", got, got.T)
+
+    def test_jacobian_is_right(self, precise: str) -> None:
+        """A row for each output, here of more than there are variables."""
+        matrix, x = _values((5, 3)), np.array([0.5, -1.0, 2.0])
+        weights = self.array(matrix, precise)
+        evaluate = self.hooks.jacobian(lambda point: self.xp.sum(weights * point[0] ** 2, 1))
+        got = self.hooks.to_numpy(evaluate((self.array(x, precise),)))
+        error = float(np.finfo(precise).eps) ** (1.0 if self.exact_gradient else 0.5)
+        tolerance = 20 * error * float(np.abs(matrix).max())
+        must_match("jacobian", "must return the derivative of every output", got, 2 * matrix * x, tolerance)
+
+    @property
+    def _second_differences(self) -> int:
+        """How many times a second derivative is differenced."""
+        return 0 if self.exact_hvp else 1 if self.exact_gradient else 2
+
+    # Cutting the flat vector -----------------------------------------------------------------------------
+
+    def test_split_cuts_in_order(self, precise: str) -> None:
+        """Into arrays of these shapes and dtypes, 0-d and empty ones too."""
+        shapes = ((2,), (), (2, 2), (0,), (1, 3))
+        vector = self.array(np.arange(10.0), self.widest)
+        dtype = self.array(np.zeros(1), precise).dtype
+        pieces = self.hooks.split(vector, shapes, (dtype,) * 5)
+        must("split", "must return a piece for each shape", len(pieces), 5)
+        start = 0
+        for piece, shape in zip(pieces, shapes, strict=True):
+            expected = np.arange(start, start + np.prod(shape, dtype=int)).reshape(shape)
+            must("split", "must give each piece its dtype", _name(piece.dtype), precise)
+            must_match("split", "must cut the vector in order", self.hooks.to_numpy(piece), expected)
+            start += expected.size
+
+    def test_split_can_be_differentiated(self, precise: str) -> None:
+        """Through a change of dtype, too."""
+        dtype = self.array(np.zeros(1), precise).dtype
+
+        def fun(point: Point) -> Array:
+            first, second = self.hooks.split(point[0], ((2,), (2, 2)), (dtype, dtype))
+            return self.xp.sum(first) + 3.0 * self.xp.sum(second)
+
+        if precise != self.widest:
+            self._require("exact_gradient")  # a difference's steps in the one dtype vanish in the other
+        _, (gradient,) = self.hooks.value_and_grad(fun)((self.array(_values((6,)), self.widest),))
+        tolerance = 20 * float(np.finfo(precise).eps) ** (1.0 if self.exact_gradient else 0.5)
+        expected = [1.0, 1.0, 3.0, 3.0, 3.0, 3.0]
+        must_match("split", "must let gradients through", self.hooks.to_numpy(gradient), expected, tolerance)
+
+    # For solvers on the device ---------------------------------------------------------------------------
+
+    def test_namespace_computes(self) -> None:
+        """`array_namespace` finds functions of the array API that take the backend's arrays."""
+        array = self._vector()
+        xp = array_namespace({"x": array})
+        got = self.hooks.to_numpy(xp.sum(xp.exp(xp.astype(array, xp.float32)) * 2))
+        expected = np.sum(np.exp(_values((3,))) * 2)
+        must_match("namespace", "must have the array API's functions", got, expected, 1e-4)
+
+    def test_control_flow_computes(self) -> None:
+        """`while_loop`, `cond` and `compile`, whether they run eagerly or not."""
+        start = (self.array(np.array(1.0), self.widest), self.array(np.array(0.0), self.widest))
+        doubled, _ = self.hooks.while_loop(lambda s: s[1] < 5, lambda s: (s[0] * 2, s[1] + 1), start)
+        must_match("while_loop", "must run the body while the condition holds", self.hooks.to_numpy(doubled), 32.0)
+        for predicate, expected in ((start[0] > 0, 3.0), (start[0] < 0, -3.0)):
+            chosen = self.hooks.cond(predicate, lambda x: x * 3, lambda x: x * -3, (start[0],))
+            must_match("cond", "must take the branch that the predicate says", self.hooks.to_numpy(chosen), expected)
+        compiled = self.hooks.compile(lambda point: (point[0] * 2,))
+        for _ in range(2):
+            must_match("compile", "must not change the function", self.hooks.to_numpy(compiled((start[0],))[0]), 2.0)
+
+    # What is left as it was ------------------------------------------------------------------------------
+
+    def test_x0_is_not_modified(self) -> None:
+        """Neither by solvers nor by an objective that writes into what it is given, where the framework lets it."""
+        problem = smooth()
+        fun, x0, data = self._in_framework(problem, self.widest)
+
+        def writes(x: Nest, *data: Array) -> Array:
+            value = fun(x, *data)
+            for leaf in optree.tree_leaves(x):
+                _write(leaf)
+            return value
+
+        before = optree.tree_map(self._copy, x0)
+        for method in ("L-BFGS-B", "Nelder-Mead"):
+            clean = minimize(fun, x0, args=data, method=method)
+            res = minimize(writes, x0, args=data, method=method)
+            after = optree.tree_map(self._copy, x0)
+            must_match("from_numpy", "must not share x0's memory with what fun gets", flat(after), flat(before))
+            must_match(
+                "from_numpy",
+                f"must not share memory of {method} with what fun gets",
+                res.history.fun,
+                clean.history.fun,
+            )
+
+    def test_global_state_is_left_alone(self) -> None:
+        """Gradient mode, default dtype, seeds: as they were, after a run and after an error in `fun`."""
+        before = self.state()
+        if before is None:
+            pytest.skip(f"{type(self).__name__} does not define `state()`")
+
+        def fails(x: Nest, *data: Array) -> Array:
+            raise ZeroDivisionError
+
+        fun, x0, data = self._in_framework(smooth(), self.widest)
+        for method in ("L-BFGS-B", "trust-ncg", "dogleg", "Nelder-Mead"):
+            minimize(fun, x0, args=data, method=method)
+            must("The backend", f"must leave the framework's state alone ({method})", self.state(), before)
+            with pytest.raises(ZeroDivisionError):
+                minimize(fails, x0, args=data, method=method)
+            must("The backend", f"must restore the state after an error ({method})", self.state(), before)
+
+    def test_points_outlive_the_evaluation(self, gradient_method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What `from_numpy` made is never written again by a solver: `fun` may have kept it."""
+        fun, x0, data = self._in_framework(smooth(), self.widest)
+        made = self._record(monkeypatch, "from_numpy")
+        minimize(fun, x0, args=data, method=gradient_method)
+        for before, array in made:
+            promise = f"must not view memory that {gradient_method} writes"
+            must_match("from_numpy", promise, self.hooks.to_numpy(array), before)
+
+    def test_runs_are_deterministic(self) -> None:
+        """The same call gives the same values, to the last bit."""
+        fun, x0, data = self._in_framework(rosenbrock(), self.widest)
+        first, second = (minimize(fun, x0, args=data, method="L-BFGS-B") for _ in range(2))
+        must_match("value_and_grad", "must be deterministic", second.history.fun, first.history.fun)
+
+    # What an evaluation costs ----------------------------------------------------------------------------
+
+    def test_one_evaluation_a_point(self, gradient_method: str) -> None:
+        """SciPy asks for value and gradient apart; `fun` is called once for both."""
+        fun, x0, data = self._in_framework(rosenbrock(), self.widest)
+        calls = [0]
+
+        def counted(x: Nest, *data: Array) -> Array:
+            calls[0] += 1
+            return fun(x, *data)
+
+        res = minimize(counted, x0, args=data, method=gradient_method, options={"maxfun": 400}, compile=False)
+        must("value_and_grad", "must call fun once an evaluation", calls[0], res.nfev)
+        if self.exact_gradient:
+            must("value_and_grad", "must return value and gradient of one evaluation", res.njev, res.nfev)
+
+    def test_one_transfer_each_way(self, gradient_method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An evaluation takes one vector to the device and brings one, and the value, back."""
+        fun, x0, data = self._in_framework(rosenbrock(), self.widest)
+        n = flat(rosenbrock().start).size
+        up = self._record(monkeypatch, "from_numpy")
+        down = self._record(monkeypatch, "to_numpy")
+        res = minimize(fun, x0, args=data, method=gradient_method, options={"maxfun": 400})
+        points = [before for before, _ in up if before.shape == (n,)]
+        must("from_numpy", "must be called once an evaluation", len(points), res.nfev)
+        again = sum((a == b).all() for a, b in itertools.pairwise(points))
+        must("from_numpy", "must not be given a point twice on end", again, 0)
+        gradients = sum(before.shape == (n,) for before, _ in down)
+        expected = res.njev if self.exact_gradient else 0
+        must("to_numpy", "must be called once for each gradient", gradients, expected)
+        # The rest: values, and a few for each of the three leaves at the door and for the result.
+        must("to_numpy", "must not be called more often", len(down) - gradients <= res.nfev + 12, True)
+        must("from_numpy", "must not be called more often", len(up) - len(points) <= 12, True)
+
+    def test_compiles_once(self) -> None:
+        """`fun` is traced in the first run; the second run of the same `fun` compiles nothing."""
+        self._require("compiles")
+        fun, x0, data = self._in_framework(rosenbrock(), self.widest)
+        calls = [0]
+
+        def counted(x: Nest, *data: Array) -> Array:
+            calls[0] += 1
+            return fun(x, *data)
+
+        res = minimize(counted, x0, args=data, method="L-BFGS-B")
+        must("value_and_grad", "must not call fun at each evaluation", calls[0] < res.nfev, True)
+        traced = calls[0]
+        minimize(counted, x0, args=data, method="L-BFGS-B")
+        must("value_and_grad", "must not trace fun again in a second run", calls[0], traced)
+
+    # Whole runs ------------------------------------------------------------------------------------------
+
+    # SciPy's quasi-Newton update for trust-constr says so of two equal differences, as float32 has them.
+    @pytest.mark.filterwarnings("ignore:delta_grad == 0.0:UserWarning")
+    def test_every_method_finds_the_minimum(self, method: str) -> None:
+        """A well-conditioned function of two leaves."""
+        self._check_answer(smooth(), method)
+
+    def test_bounds_are_kept(self) -> None:
+        """A minimum on bounds."""
+        self._check_answer(bounded(), "L-BFGS-B")
+
+    def test_result_is_what_x0_was(self, dtype: str) -> None:
+        """Container, class, dtype, shape and device of every leaf; an empty leaf and a static one too."""
+        x0: Nest = {
+            "w": self.array(_values((2, 2)), dtype),
+            "rest": [self.array(np.array(2.0), dtype), self.array(np.zeros((0, 3)), dtype), "static"],
+        }
+
+        def fun(x: Nest) -> Array:
+            return self.xp.sum((x["w"] - 1.0) ** 2) + (x["rest"][0] - 1.0) ** 2
+
+        res = minimize(fun, x0, method="L-BFGS-B", options={"maxiter": 2})
+        must("minimize", "must return x0's nest", optree.tree_structure(res.x), optree.tree_structure(x0))
+        must("minimize", "must return static leaves as they are", res.x["rest"][2], "static")
+        for got, like in zip([res.x["w"], *res.x["rest"][:2]], [x0["w"], *x0["rest"][:2]], strict=True):
+            self._must_be_like("restore", "leaf of the result", got, like)
+
+    def test_gradient_of_the_result_is_plain(self) -> None:
+        """`Result.jac` is nested as x0 is and holds the framework's arrays."""
+        fun, x0, data = self._in_framework(smooth(), self.widest)
+        res = minimize(fun, x0, args=data, method="L-BFGS-B")
+        must(
+            "minimize", "must return a gradient in x0's nest", optree.tree_structure(res.jac), optree.tree_structure(x0)
+        )
+        for got, like in zip(optree.tree_leaves(res.jac), optree.tree_leaves(x0), strict=True):
+            self._must_be_like("from_numpy", "leaf of the gradient", got, like)
+
+    def _check_answer(self, problem: KnownProblem, method: str) -> None:
+        fun, x0, data = self._in_framework(problem, self.widest)
+        res = minimize(fun, x0, args=data, method=method, bounds=problem.bounds)
+        who, eps = f"{method} with {self.backend}", float(np.finfo(self.widest).eps)
+        gap, distance = problem.tolerances(eps, methods()[method], exact_gradient=self.exact_gradient)
+        x = flat(optree.tree_map(self._copy, res.x))
+        must_match(who, f"must find the least value ({res.message})", res.fun, problem.value, gap)
+        must_match(who, f"must find the minimum ({res.message})", x, flat(problem.answer), distance)
+
+    # What the checks are made of -------------------------------------------------------------------------
+
+    def _vector(self) -> Array:
+        return self.array(_values((3,)), self.widest)
+
+    def _copy(self, array: Array) -> np.ndarray:
+        return np.array(self.hooks.to_numpy(array))
+
+    def _double(self, array: Array) -> np.ndarray:
+        return self._copy(array).astype(float)
+
+    def _in_framework(self, problem: KnownProblem, dtype: str) -> tuple[Callable[..., Array], Nest, tuple[Array, ...]]:
+        return problem.pose(self.xp, lambda values: self.array(values, dtype))
+
+    def _pose(self, problem: KnownProblem, dtype: str) -> _Posed:
+        fun, x0, data = self._in_framework(problem, dtype)
+        tree = Tree(x0, self.hooks)
+        x = tree.pack_x0()
+        # At what the leaves and the data really are, rounded to the dtype.
+        host = optree.tree_map(self._double, x0), tuple(map(self._double, data))
+        return _Posed(Objective(fun, tree), tree.point(x.copy()), data, x, *problem.derivatives(*host))
+
+    def _must_be_like(self, hook: str, what: str, got: Array, like: Array) -> None:
+        __tracebackhide__ = True
+        must(hook, f"must return a {what} of the right class", type(got), type(like))
+        must(hook, f"must return a {what} of the right shape", tuple(got.shape), tuple(like.shape))
+        must(hook, f"must return a {what} of the right dtype", _name(got.dtype), _name(like.dtype))
+        must(hook, f"must return a {what} on the right device", self.hooks.device(got), self.hooks.device(like))
+
+    def _record(self, monkeypatch: pytest.MonkeyPatch, hook: str) -> list[tuple[np.ndarray, Array]]:
+        """Every call of ``to_numpy`` or ``from_numpy`` from now on: the host's values then, and the array."""
+        calls: list[tuple[np.ndarray, Array]] = []
+        original = getattr(self.hooks, hook)
+
+        def recorded(array: Any, *like: Any) -> Any:
+            result = original(array, *like)
+            host, other = (array, result) if hook == "from_numpy" else (result, array)
+            calls.append((np.array(host), other))
+            return result
+
+        monkeypatch.setattr(self.hooks, hook, recorded)
+        return calls
+
+
+@dataclasses.dataclass(frozen=True)
+class _Posed:
+    """A known problem at its start, as a backend gets it and as NumPy knows it."""
+
+    objective: Objective
+    point: Point
+    data: tuple[Array, ...]
+    x: np.ndarray
+    value: float
+    gradient: np.ndarray
+    hessian: np.ndarray
+
+    def tolerance(self, dtype: str, differences: int) -> float:
+        """What rounding, or so many differences one of another, may do to the numbers of this problem."""
+        error = float(np.finfo(dtype).eps) ** (1.0, 1 / 2, 1 / 3)[differences]
+        steepest = float(np.abs(self.hessian).sum(axis=1).max()) * (1.0 + float(np.abs(self.x).max()))
+        return 4 * error * (abs(self.value) + float(np.abs(self.gradient).max()) + steepest)
+
+
+def _values(shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers that every floating dtype holds exactly."""
+    return (np.arange(np.prod(shape, dtype=int)) / 4 - 1.0).reshape(shape)
+
+
+def _name(dtype: Any) -> str:
+    """``"float32"`` of ``numpy.float32``, ``torch.float32`` and ``tf.float32``."""
+    return (getattr(dtype, "name", None) or str(dtype)).rpartition(".")[2]
+
+
+def _write(array: Array) -> None:
+    try:
+        array[...] = 0.0
+    except Exception:  # noqa: BLE001 - whichever error a framework has for arrays that cannot be written
+        return

@@ -1,0 +1,25 @@
+"""The torch backend keeps every promise that dmin asks of a backend."""
+
+import torch
+
+from dmin_core.testing import BackendTests
+
+
+class TestTorch(BackendTests):
+    backend = "torch"
+    xp = torch
+    exact_gradient = True
+    exact_hvp = True
+    dtypes = ("bfloat16", "float16", "float32", "float64")
+
+    def array(self, values, dtype):
+        return torch.tensor(values, dtype=getattr(torch, dtype))
+
+    def state(self):
+        return (
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+            torch.get_default_dtype(),
+            torch.get_num_threads(),
+            torch.get_rng_state().tolist(),
+        )
