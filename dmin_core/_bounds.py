@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import InputError
+from ._errors import InputError, outside
 from ._leaves import is_array
 from ._match import Mismatch, match
-from ._problem import _outside
 from ._tree import Tree
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -80,7 +79,7 @@ def clip_start(x: np.ndarray, bounds: Pair, tree: Tree) -> np.ndarray:
     warnings.warn(
         f"x0 lies outside its bounds and was moved onto them: {tree.locate(j)} from {x[j]:g} to {inside[j]:g}{more}.",
         RuntimeWarning,
-        stacklevel=_outside(),
+        stacklevel=outside(),
     )
     return inside
 

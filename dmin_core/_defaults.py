@@ -123,6 +123,18 @@ class Defaults:
         return pieces
 
     @hookimpl(trylast=True)
+    def feed(self, array: Any, like: Any) -> Any:
+        return self.backend.from_numpy(array, like)
+
+    @hookimpl(trylast=True)
+    def container(self, node: Any) -> Any:
+        return None
+
+    @hookimpl(trylast=True)
+    def rebuild(self, structure: Any, children: Any) -> Any:
+        raise NotImplementedError("a backend that takes containers apart must put them together")
+
+    @hookimpl(trylast=True)
     def restore(self, array: Any, like: Any, inside: bool) -> Any:
         return array
 

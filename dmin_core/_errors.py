@@ -7,6 +7,7 @@ dmin can still handle it. Errors raised inside the user's own functions are neve
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -65,3 +66,14 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, result: Result[Any]) -> None:
         super().__init__(result.message)
         self.result = result
+
+
+def outside() -> int:
+    """How many frames up the first one is that belongs to neither dmin nor SciPy: where a warning should point."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None:
+        module = frame.f_globals.get("__name__", "").partition(".")[0]
+        if module not in ("dmin_core", "scipy"):
+            break
+        frame, level = frame.f_back, level + 1
+    return level

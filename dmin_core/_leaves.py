@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import optree
 
 from ._errors import InputError, MissingBackendError, UnknownBackendError
-from ._plugins import EXTRAS, framework_of, get_backend, owner_of, refresh
+from ._plugins import EXTRAS, framework_of, get_backend, imported, owner_of, refresh
 
 NAMESPACE = "dmin"
 """optree's namespace for the dataclasses that dmin registers; the user's global registrations hold in it too."""
@@ -30,11 +31,43 @@ def flatten(nest: Any) -> tuple[list[Any], optree.PyTreeSpec]:
     """Leaves and structure of ``nest``, with None as a leaf and dataclasses as nodes."""
     while True:
         leaves, spec = optree.tree_flatten(nest, none_is_leaf=True, namespace=NAMESPACE)
-        unknown = {type(leaf) for leaf in leaves if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type)}
-        if not unknown:
+        opaque = {type(leaf): leaf for leaf in leaves if type(leaf) not in _LEAVES and not is_array(leaf)}
+        found = [_register(leaf) for leaf in opaque.values()]
+        if not any(found):
             return leaves, spec
-        for cls in unknown:
-            _register_dataclass(cls)
+
+
+_LEAVES: set[type] = {float, int, bool, complex, str, bytes, type(None)}
+"""Classes known to be no containers."""
+
+
+def _register(node: Any) -> bool:
+    """Make optree know the class of a container it takes for a leaf, if it is one."""
+    if isinstance(node, type):
+        return False
+    # A framework's registration goes first: it says which fields of a dataclass are static.
+    if any(_register_framework_container(backend, node) for backend in imported()):
+        return True
+    if dataclasses.is_dataclass(node):
+        _register_dataclass(type(node))
+        return True
+    return False
+
+
+def _register_framework_container(backend: str, node: Any) -> bool:
+    """Make optree know a class that a framework has registered (flax's and equinox's modules with JAX)."""
+    hooks = get_backend(backend)
+    if hooks.container(node) is None:
+        return False
+
+    def take_apart(instance: Any) -> tuple[list[Any], Any, tuple[Any, ...]]:
+        children, structure, names = hooks.container(instance)
+        named = all(name is not None for name in names)
+        return list(children), structure, tuple(names if named else range(len(names)))
+
+    entry_type = optree.GetAttrEntry if all(name is not None for name in hooks.container(node)[2]) else optree.AutoEntry
+    optree.register_pytree_node(type(node), take_apart, hooks.rebuild, path_entry_type=entry_type, namespace=NAMESPACE)
+    return True
 
 
 def _register_dataclass(cls: type) -> None:
@@ -60,6 +93,10 @@ class _Shell:
         self.instance = self._copy(instance)
         for name in fields:
             object.__setattr__(self.instance, name, None)
+        for name in list(getattr(self.instance, "__dict__", ())):
+            # What a cached_property computed from x0's leaves is not true of other leaves.
+            if isinstance(inspect.getattr_static(type(instance), name, None), functools.cached_property):
+                del self.instance.__dict__[name]
 
     @staticmethod
     def _copy(instance: Any) -> Any:

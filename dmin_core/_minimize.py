@@ -19,10 +19,17 @@ import numpy as np
 from . import _differences as differences
 from ._bounds import clip_start, flatten_bounds
 from ._callbacks import watch
-from ._errors import DminError, InputError, Interrupted, MethodError, NotSupportedYet
+from ._errors import (
+    DminError,
+    InputError,
+    Interrupted,
+    MethodError,
+    NotSupportedYet,
+    outside,
+)
 from ._leaves import flatten, infer_backend
 from ._plugins import Backend, get_backend
-from ._problem import Problem, Stop, _outside
+from ._problem import Problem, Stop
 from ._relay import Relay
 from ._tree import Tree
 from .solvers import COMMON_OPTIONS, Method, able, describe, solver
@@ -136,6 +143,8 @@ def minimize(
     """
     _refuse_what_is_not_yet(constraints, frozen, has_aux, check_derivatives, progress, checkpoint)
     _check_callable(fun=fun, callback=fun if callback is None else callback, hessp=fun if hessp is None else hessp)
+    if not (tol is None or isinstance(tol, int | float | np.number)):
+        raise InputError(f"tol must be a number, not {tol!r}.")
     args = args if isinstance(args, tuple) else (args,)
     tree, x = _take_apart(x0, backend)
     _check_compile(compile, tree.backend)
@@ -161,6 +170,7 @@ def minimize(
         uses_gradient=ability.gradient,
         strict=ability.strict_bounds,
         private=ability.private_x,
+        compile=compile,
         maxfun=options.get("maxfun", math.inf),
         maxtime=options.get("maxtime", math.inf),
         relative_step=options.get("finite_diff_rel_step"),
@@ -232,7 +242,7 @@ def _check_callable(**given: Any) -> None:
 def _check_compile(compile: bool | None, backend: Backend) -> None:
     if compile not in (None, False, True):
         raise InputError(f"compile must be None, True or False, not {compile!r}.")
-    if compile:
+    if compile and not backend.compiles:
         raise NotSupportedYet(f"Backend {backend.name!r} does not compile in this version; leave `compile` out.")
 
 
@@ -261,7 +271,7 @@ def _check_options(options: Mapping[str, Any] | None, ability: Method) -> dict[s
         raise InputError(f"options must be a dict, not {options!r}.")
     known = {*ability.options, *COMMON_OPTIONS}
     unknown = [name for name in options if name not in known]
-    if unknown and not _takes_any(ability) and not _documented(ability.name, unknown):
+    if unknown and not (_takes_any(ability) or _documented(ability.name, unknown)):
         raise MethodError(
             f"{ability.name} has no option {unknown[0]!r}. Its options are {', '.join(ability.options)}; "
             f"every method also takes {', '.join(COMMON_OPTIONS)}."
@@ -291,7 +301,9 @@ def _documented(name: str, unknown: list[str]) -> bool:
     section = re.split(r"\n *\w+\n *-+\n", section)[0]
     parameters = inspect.signature(minimize).parameters
     return all(
-        option not in parameters and re.search(rf"^\s*(\w+, )*{re.escape(option)}(, \w+)* : ", section, re.M)
+        isinstance(option, str)
+        and option not in parameters
+        and re.search(rf"^\s*(\w+, )*{re.escape(option)}(, \w+)* : ", section, re.M)
         for option in unknown
     )
 
@@ -323,7 +335,7 @@ def _check_derivatives_given(ability: Method, jac: Any, hess: Any, hessp: Any, b
     if hessp is not None and not ability.hess:
         unused.append("hessp")
     if unused:
-        warnings.warn(f"{ability.name} makes no use of {' and '.join(unused)}.", RuntimeWarning, stacklevel=_outside())
+        warnings.warn(f"{ability.name} makes no use of {' and '.join(unused)}.", RuntimeWarning, stacklevel=outside())
 
 
 def _check_strategy(ability: Method, hess: Any) -> None:
@@ -374,7 +386,7 @@ def _run(
         _add_note(error, problem, method)
         raise
     result = _conclude(raw, problem, method)
-    relay.pass_on(_outside())
+    relay.pass_on(outside())
     return result
 
 

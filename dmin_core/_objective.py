@@ -20,9 +20,12 @@ from ._tree import Tree
 class Objective:
     """``fun(x, *args)`` over a nest, as a function ``(point, *args) -> scalar``."""
 
-    __slots__ = ("_checked", "complex_step", "fun", "structure")
+    __slots__ = ("_checked", "compile", "complex_step", "fun", "structure")
 
-    def __init__(self, fun: Callable[..., Any], tree: Tree, complex_step: bool = False) -> None:
+    def __init__(
+        self, fun: Callable[..., Any], tree: Tree, complex_step: bool = False, compile: bool | None = None
+    ) -> None:
+        self.compile = compile
         self.fun = fun
         self.structure = tree.structure
         self.complex_step = complex_step
@@ -78,7 +81,7 @@ class Objective:
         raise ObjectiveError(f"`fun` returned shape {shape}; minimize needs a scalar. Sum or average it first.")
 
     def _key(self) -> Any:
-        return (self.fun, self.structure.key)
+        return (self.fun, self.structure.key, self.compile)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Objective) and self._key() == other._key()
@@ -95,6 +98,7 @@ class Given:
 
     def __init__(self, function: Callable[..., Any], tree: Tree) -> None:
         self.function = function
+        self.compile = False  # what the user differentiated by hand need not be what the framework can trace
         self.structure = tree.structure
 
     def __call__(self, point: Any, *args: Any) -> Any:
@@ -129,7 +133,7 @@ def dense_hessian(returned: Any, tree: Tree) -> np.ndarray:
     elif hasattr(returned, "matmat"):  # a LinearOperator
         returned = returned @ np.eye(tree.n)
     if is_array(returned):
-        matrix = np.asarray(tree.backend.to_numpy(returned), dtype=float)
+        matrix = _real(returned, "", tree)
         square = len(tree.shapes) == 1 and matrix.shape == tree.shapes[0] * 2
         if matrix.shape == (tree.n, tree.n) or square:
             return matrix.reshape(tree.n, tree.n)
@@ -145,8 +149,18 @@ def dense_hessian(returned: Any, tree: Tree) -> np.ndarray:
 
 def _block(block: Any, i: int, j: int, tree: Tree) -> np.ndarray:
     expected = tree.shapes[i] + tree.shapes[j]
-    host = np.asarray(tree.backend.to_numpy(block) if is_array(block) else block, dtype=float)
+    where = f" at {tree.variable_path(i)}, {tree.variable_path(j)}"
+    host = _real(block, where, tree)
     if host.shape != expected:
-        where = f"{tree.variable_path(i)}, {tree.variable_path(j)}"
-        raise ObjectiveError(f"`hess` returned a block of shape {host.shape} at {where}; expected {expected}.")
+        raise ObjectiveError(f"`hess` returned a block of shape {host.shape}{where}; expected {expected}.")
     return host.reshape(tree.sizes[i], tree.sizes[j])
+
+
+def _real(array: Any, where: str, tree: Tree) -> np.ndarray:
+    try:
+        host = np.asarray(tree.backend.to_numpy(array) if is_array(array) else array)
+    except Exception as cause:
+        raise ObjectiveError(f"`hess` returned a {type(array).__qualname__}{where}: {cause}") from cause
+    if host.dtype.kind not in "fiu":
+        raise ObjectiveError(f"`hess` returned dtype {host.dtype}{where}; expected real numbers.")
+    return host.astype(float)

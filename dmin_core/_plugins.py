@@ -35,7 +35,7 @@ from .hookspecs import BACKENDS, SOLVERS, BackendSpec, SolverSpec
 REQUIRED = ("to_numpy", "from_numpy", "device")
 """Hooks of a backend that have no default."""
 
-EXTRAS = {"torch": "torch"}
+EXTRAS = {"torch": "torch", "jax": "jax", "jaxlib": "jax"}
 """What a framework's arrays and users call it -> the extra of dmin-core that brings its backend."""
 
 
@@ -178,6 +178,8 @@ class Backend:
         Where it comes from.
     exact_gradient, exact_hvp : bool
         Whether the framework differentiates, or the core takes differences.
+    compiles : bool
+        Whether it compiles objectives.
 
     Examples
     --------
@@ -200,6 +202,9 @@ class Backend:
     jacobian: Callable[..., Any]
     split: Callable[..., Any]
     restore: Callable[..., Any]
+    feed: Callable[..., Any]
+    container: Callable[..., Any]
+    rebuild: Callable[..., Any]
     namespace: Callable[..., Any]
     compile: Callable[..., Any]
     while_loop: Callable[..., Any]
@@ -223,6 +228,7 @@ class Backend:
             setattr(self, name, function)
         self.exact_gradient = "value_and_grad" in own
         self.exact_hvp = "hvp" in own
+        self.compiles = "compile" in own
 
     def __repr__(self) -> str:
         return f"<backend {self.name!r} of {self.distribution} {self.version}>"
@@ -315,6 +321,12 @@ def _owner_of(cls: Any) -> str | None:
         if entries:
             return _canonical(entries[0]).name if len(entries) == 1 else name
     return None
+
+
+def imported() -> list[str]:
+    """Names of the listed backends whose framework the program has imported already."""
+    found = {_canonical(claims[0]).name for name, claims in listed(BACKENDS).items() if name in sys.modules}
+    return sorted(found - {"numpy"})
 
 
 def framework_of(cls: type) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import _differences as differences
-from ._errors import ObjectiveError
+from ._errors import ObjectiveError, outside
 from ._objective import Given, Objective, dense_hessian, value_and_nest
 from ._threads import SingleThreadedBlas
 from ._tree import Tree
@@ -78,6 +78,8 @@ class Problem:
         Whether the method never leaves the bounds.
     private : bool
         Whether the method hands over a new x at each evaluation, which `fun` may then view.
+    compile : bool or None
+        As `minimize` got it.
     maxfun, maxtime : float
         Limits on evaluations and seconds.
     relative_step, absolute_step : float or (n,) array, optional
@@ -99,6 +101,7 @@ class Problem:
         uses_gradient: bool = True,
         strict: bool = True,
         private: bool = False,
+        compile: bool | None = None,
         maxfun: float = math.inf,
         maxtime: float = math.inf,
         relative_step: Any = None,
@@ -121,7 +124,7 @@ class Problem:
         self.blas = SingleThreadedBlas()
         self.blas.needed = False
         self.scheme = self._scheme()
-        self.objective = Objective(fun, tree, complex_step=self.scheme == "cs")
+        self.objective = Objective(fun, tree, complex_step=self.scheme == "cs", compile=compile)
         self._compute = self._how_to_compute(uses_gradient)
         self._evaluate_value = tree.backend.value(self.objective) if jac is not True else None
         # The backend calls these too, in whatever mode of the framework derivatives are computed.
@@ -416,7 +419,7 @@ class Problem:
                 f"The gradient of `fun` with respect to {named} is exactly zero at the start: `fun` does not depend on "
                 f"it, or is cut off from it (a detached or converted array), or is stationary there.",
                 RuntimeWarning,
-                stacklevel=_outside(),
+                stacklevel=outside(),
             )
 
     # -- the record -------------------------------------------------------------------------------------------
@@ -468,16 +471,3 @@ def _same(x: np.ndarray, y: np.ndarray) -> bool:
 def _norm(g: np.ndarray) -> float:
     """‖g‖₂ by one BLAS call, without a temporary; nan and inf come through."""
     return math.sqrt(g.dot(g))
-
-
-def _outside() -> int:
-    """How many frames up the first one is that belongs to neither dmin nor SciPy: where a warning should point."""
-    import sys
-
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None:
-        module = frame.f_globals.get("__name__", "").partition(".")[0]
-        if module not in ("dmin_core", "scipy"):
-            break
-        frame, level = frame.f_back, level + 1
-    return level

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import optree
 
-from ._errors import InputError, ObjectiveError
+from ._errors import InputError, ObjectiveError, outside
 from ._leaves import FLOATS, class_of, dtype_name, flatten, is_array, is_variable, no_leaves, paths
 from ._match import Mismatch, match
 from ._plugins import Backend, owner_of
@@ -134,6 +135,7 @@ class Tree:
     def _convert_foreign(self) -> None:
         """Python floats, and NumPy leaves where another backend was named, become arrays of the backend."""
         like = next((self.leaves[i] for i in self.variables if self._is_own(self.leaves[i])), None)
+        lost: list[int] = []
         for i in self.variables:
             leaf = self.leaves[i]
             if self._is_own(leaf):
@@ -146,11 +148,21 @@ class Tree:
                     self.leaves[i] = self.backend.from_numpy(np.array(float(leaf)), like)
             elif owner_of(type(leaf)) == "numpy":
                 self.leaves[i] = self.backend.from_numpy(np.array(leaf), None)
+                if _bits(self.leaves[i].dtype) < _bits(leaf.dtype):
+                    lost.append(i)
             else:
                 raise InputError(
                     f"{self.path(i)} is a {class_of(leaf)}, which backend={self.backend.name!r} cannot take. "
                     f"Convert it, or leave backend= out."
                 )
+        if lost:
+            dtype = dtype_name(self.leaves[lost[0]].dtype)
+            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            warnings.warn(
+                f"{self.path(lost[0])}{more} became {dtype}: {self.backend.name} has no wider floats switched on.",
+                RuntimeWarning,
+                stacklevel=outside(),
+            )
 
     def _is_own(self, leaf: Any) -> bool:
         return is_array(leaf) and owner_of(type(leaf)) == self.backend.name
@@ -209,7 +221,7 @@ class Tree:
 
     def point(self, x: np.ndarray) -> Any:
         """The point on the device for a host vector."""
-        return (self.backend.from_numpy(x, self.prototype),)
+        return (self.backend.feed(x, self.prototype),)
 
     def restore(self, x: np.ndarray, *, classes: bool = True) -> Any:
         """The nest for a host vector, in x0's dtypes and on its devices; new arrays.

@@ -91,6 +91,18 @@ class BackendSpec:
         raise NotImplementedError
 
     @hookspec(firstresult=True)
+    def feed(self, array: np.ndarray, like: Array) -> Array:
+        """Make what is handed to an evaluator, once an evaluation: `from_numpy` where that is the quickest.
+
+        A framework whose compiled functions take NumPy's arrays themselves may return ``array`` in ``like``'s dtype.
+
+        Notes
+        -----
+        Default: `from_numpy`.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
     def device(self, array: Array) -> str:
         """Say where ``array`` lives, as the framework spells it: ``"cpu"``, ``"cuda:0"``."""
         raise NotImplementedError
@@ -105,7 +117,8 @@ class BackendSpec:
         ----------
         fun : callable
             ``fun(point, *args)``, a scalar of the framework (0-d array, or a Python float). Hashable; equal for
-            equal objectives over nests of equal structure, shapes and dtypes, so that it may key a cache.
+            equal objectives over nests of equal structure, shapes and dtypes, so that it may key a cache. Where it has
+            an attribute ``compile`` that is False, it is to be run as plain Python.
 
         Returns
         -------
@@ -198,6 +211,32 @@ class BackendSpec:
         Notes
         -----
         Default: returns ``array``.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def container(self, node: Any) -> tuple[Sequence[Any], Any, Sequence[str | None]] | None:
+        """Take apart a container that is registered with the framework and unknown to optree.
+
+        Returns
+        -------
+        children, structure, names, or None
+            None for whatever is no container. ``structure`` is hashable, and equal for containers alike but for their
+            children; ``names`` are the attributes that the children are, or None where they are none.
+
+        Notes
+        -----
+        Default: None.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def rebuild(self, structure: Any, children: Sequence[Any]) -> Any:
+        """Put together what `container` took apart.
+
+        Notes
+        -----
+        Default: an error, for a backend that takes nothing apart.
         """
         raise NotImplementedError
 

@@ -14,11 +14,12 @@ from dmin_core.solvers import SCIPY_METHODS
 from dmin_core.testing.problems import flat, rosenbrock
 
 ITERATIONS = 30
+TOLERANCES = {
+    # TNC differences gradients over steps of 1e-8, so the last bit of one is the eighth digit of a step, and the next
+    # iterations multiply that: in NumPy alone, a gradient changed by its last bit moves these iterates by 1e-4.
+    "TNC": 1e-3,
+}
 OTHERS = [name for name in backends() if name != "numpy"]
-
-
-class Enough(Exception):
-    """Thirty iterations were seen."""
 
 
 def iterates(backend, method, **derivatives):
@@ -48,4 +49,4 @@ def test_iterates_agree(backend, method):
     got = iterates(backend, method)
 
     assert len(got) == len(expected)
-    np.testing.assert_allclose(got, expected, rtol=1e-8, atol=0)
+    np.testing.assert_allclose(got, expected, rtol=TOLERANCES.get(method, 1e-8), atol=0)

@@ -156,3 +156,15 @@ def test_cond_chooses_and_calls_only_one(backend, predicate, expected):
 def test_framework_and_devices_have_plain_answers(backend):
     assert backend.framework() == "least"
     assert backend.devices() == ("cpu",)
+
+
+def test_what_is_fed_to_an_evaluator_is_made_as_any_array(backend):
+    fed = backend.feed(np.array([1.0, 2.0]), np.zeros(1, np.float32))
+    assert fed.dtype == np.float32
+    np.testing.assert_array_equal(fed, [1.0, 2.0])
+
+
+def test_nothing_is_a_container_of_the_frameworks(backend):
+    assert backend.container(object()) is None
+    with pytest.raises(NotImplementedError, match="takes containers apart"):
+        backend.rebuild(None, [])

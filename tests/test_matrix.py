@@ -48,9 +48,9 @@ LIMITS = {"maxiter": 2000}
 
 UNFINISHED = (
     *("precision loss", "ABNORMAL", "bad approximation", "Hessian is not positive definite"),
-    *("evaluated MAXFUN times", "(maxfun)"),
+    *("evaluated MAXFUN times", "(maxfun)", "Iteration limit reached"),
 )
-"""What a method may say that did not converge: it ran out of digits, or COBYLA and TNC of evaluations."""
+"""What a method may say that did not converge: it ran out of digits, or of evaluations."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

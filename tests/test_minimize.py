@@ -278,6 +278,11 @@ def test_options_must_be_a_dict(bad):
         minimize(never, X0, options=bad)
 
 
+def test_an_option_is_named_by_a_string():
+    with pytest.raises(MethodError, match="L-BFGS-B has no option 3"):
+        minimize(never, X0, options={3: 4})
+
+
 @pytest.mark.parametrize(("name", "bad"), [("maxfun", 0), ("maxfun", "9"), ("maxtime", -1.0), ("maxtime", math.nan)])
 def test_limits_must_be_numbers(name, bad):
     with pytest.raises(InputError, match=rf"options\['{name}'\] must be a number of at least"):

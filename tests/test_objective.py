@@ -161,8 +161,10 @@ def test_sparse_hessians_are_taken():
             {"b": BLOCKS["b"], "w": {"b": np.zeros(2), "w": BLOCKS["w"]["w"]}},
             r"block of shape \(2,\) at x0\['w'\], x0\['b'\]; expected \(2, 1\)",
         ),
+        (H + 1j, "`hess`.*(complex|real)"),
+        ({"b": {"b": 1j, "w": BLOCKS["b"]["w"]}, "w": BLOCKS["w"]}, r"`hess`.*x0\['b'\], x0\['b'\]"),
     ],
-    ids=["shape", "None", "rows", "row", "block"],
+    ids=["shape", "None", "rows", "row", "block", "complex", "complex block"],
 )
 def test_a_hessian_that_does_not_fit_is_named(returned, says):
     with pytest.raises(ObjectiveError, match=f"(?s){says}"):

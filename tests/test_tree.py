@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from dataclasses import InitVar, dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -69,6 +70,15 @@ class Checking:
             raise TypeError("w must be an array")
         self.w = self.w * scale
         self.beside = "kept"
+
+
+@dataclass
+class Computing:
+    w: Any
+
+    @cached_property
+    def total(self):
+        return float(np.sum(self.w))
 
 
 class Registered:
@@ -168,6 +178,15 @@ def test_post_init_is_not_called_again():
     for x in (inside, outside):
         np.testing.assert_array_equal(x.w, [3.0, 3.0])
         assert (x.label, x.beside) == ("unset", "kept")
+
+
+def test_what_a_dataclass_had_computed_from_x0_is_computed_anew():
+    x0 = Computing(np.array([1.0, 2.0]))
+    assert x0.total == 3.0
+    tree = tree_of(x0)
+    x = tree.pack_x0() * 10.0
+    assert tree.unpack(tree.point(x)).total == 30.0
+    assert tree.restore(x).total == 30.0
 
 
 def test_a_dataclass_is_left_as_it_was():

@@ -233,7 +233,7 @@ def rosenbrock() -> KnownProblem:
         objective=objective,
         gradient=gradient,
         hessian=hessian,
-        start=nest([1.3, 1.5, 2.0, 3.8]),
+        start=nest([1.2, 1.2, 1.2, 1.2]),
         answer=nest([1.0, 1.0, 1.0, 1.0]),
         value=0.0,
     )

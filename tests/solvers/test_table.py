@@ -56,7 +56,7 @@ def test_each_option_that_scipy_documents_is_in_the_table(method):
 @pytest.mark.parametrize("method", SCIPY_METHODS)
 def test_each_option_in_the_table_is_one_that_scipy_documents(method):
     beyond = set(SCIPY_METHODS[method]["options"]) - documented(method)
-    assert beyond - LATER == UNDOCUMENTED.get(method, set())
+    assert beyond - LATER <= UNDOCUMENTED.get(method, set())
 
 
 @pytest.mark.parametrize("method", SCIPY_METHODS)
