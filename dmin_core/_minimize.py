@@ -301,9 +301,7 @@ def _documented(name: str, unknown: list[str]) -> bool:
     section = re.split(r"\n *\w+\n *-+\n", section)[0]
     parameters = inspect.signature(minimize).parameters
     return all(
-        isinstance(option, str)
-        and option not in parameters
-        and re.search(rf"^\s*(\w+, )*{re.escape(option)}(, \w+)* : ", section, re.M)
+        str(option) not in parameters and re.search(rf"^\s*(\w+, )*{re.escape(str(option))}(, \w+)* : ", section, re.M)
         for option in unknown
     )
 
@@ -386,6 +384,7 @@ def _run(
         _add_note(error, problem, method)
         raise
     result = _conclude(raw, problem, method)
+    problem.influence.conclude()
     relay.pass_on(outside())
     return result
 

@@ -8,7 +8,6 @@ gradient apart, counts, the best point so far, the history, the clock, limits, B
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from . import _differences as differences
-from ._errors import ObjectiveError, outside
+from ._errors import ObjectiveError
+from ._influence import Influence
 from ._objective import Given, Objective, dense_hessian, value_and_nest
 from ._threads import SingleThreadedBlas
 from ._tree import Tree
@@ -136,6 +136,7 @@ class Problem:
         self._evaluate_product: Any = None
         self._evaluate_hessian: Any = None
         self._gradient_seen = False
+        self.influence = Influence(tree, bounds)
         self._second: tuple[np.ndarray, Any] | None = None
         self.started = perf_counter()
 
@@ -180,6 +181,8 @@ class Problem:
         if visit.g is None:
             visit.g = self._gradient_alone(visit)
             self._first_gradient(visit)
+            if self.influence.undecided:
+                self.influence.look(visit.g)
             self._note_norm(visit)
         return visit.g
 
@@ -235,7 +238,11 @@ class Problem:
         if self.last is None:
             self._first_value(visit)
         self.last = visit
-        norm = _norm(g) if g is not None else math.nan
+        norm = math.nan
+        if g is not None:
+            norm = _norm(g)
+            if self.influence.undecided:
+                self.influence.look(g)
         self.history.append((self.nfev, f, norm, perf_counter() - self.started))
         best = self.best
         if math.isfinite(f) and (best is None or (f < best.f if best.feasible is visit.feasible else visit.feasible)):
@@ -402,24 +409,6 @@ class Problem:
             raise ObjectiveError(
                 f"The gradient of `fun` at the start is {visit.g[bad[0]]} at {self.tree.locate(int(bad[0]))}, though "
                 f"the value is {visit.f:g}: a square root or norm at zero, perhaps. Start elsewhere, or smooth it."
-            )
-        self._warn_without_influence(visit.g)
-
-    def _warn_without_influence(self, g: np.ndarray) -> None:
-        free = np.ones(self.n, dtype=bool) if self.bounds is None else self.bounds[0] < self.bounds[1]
-        starts = np.concatenate([[0], self.tree.ends[:-1]])
-        silent = [
-            self.tree.variable_path(k)
-            for k, (start, end) in enumerate(zip(starts, self.tree.ends, strict=True))
-            if free[start:end].any() and not g[start:end].any()
-        ]
-        if silent:
-            named = ", ".join(silent[:5]) + (f" and {len(silent) - 5} more" if len(silent) > 5 else "")
-            warnings.warn(
-                f"The gradient of `fun` with respect to {named} is exactly zero at the start: `fun` does not depend on "
-                f"it, or is cut off from it (a detached or converted array), or is stationary there.",
-                RuntimeWarning,
-                stacklevel=outside(),
             )
 
     # -- the record -------------------------------------------------------------------------------------------
