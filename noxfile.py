@@ -39,6 +39,7 @@ BACKENDS = ["numpy", *sorted(PLUGINS)]
 
 # To build the wheels under test; the framework of the backend that docs/write-a-backend.md makes; data sets.
 TEST_TOOLS = ["autograd", "build", "scikit-learn"]
+PLUGIN_TOOLS = {"jax": ["equinox", "flax"]}  # whose modules are nests to JAX
 PEERS = ["autograd-minimize", "botorch", "dict-minimize", "pytorch-minimize"]
 
 # `python -c` and `python -m` in the tests' subprocesses would otherwise find the tree, where they were
@@ -162,7 +163,8 @@ def backend_environment(session: nox.Session, backend: str) -> Path:
     """The Python of the one environment in which all tests of `backend` run."""
     plugins = [backend] if backend in PLUGINS else []
     extras = "[" + ",".join([*plugins, "testing"]) + "]"
-    return environment(session, backend, *TEST_TOOLS, plugins=plugins, extras=extras)
+    tools = [*TEST_TOOLS, *PLUGIN_TOOLS.get(backend, [])]
+    return environment(session, backend, *tools, plugins=plugins, extras=extras)
 
 
 def run_pytest(session: nox.Session, backend: str, *arguments: str) -> None:

@@ -22,6 +22,9 @@ from ._leaves import FLOATS, class_of, dtype_name, flatten, is_array, is_variabl
 from ._match import Mismatch, match
 from ._plugins import Backend, owner_of
 
+MANY_LEAVES = 32
+"""From here on one compiled function that cuts a vector up is quicker than a copy a leaf (JAX, 200: 0.3 for 2.2 ms)."""
+
 
 class Structure:
     """What `fun` sees of an x0 but its numbers: enough to make the nest from a flat vector.
@@ -76,6 +79,23 @@ class Structure:
             if i not in variables
         )
         return (self.spec, self.shapes, self.dtypes, static)
+
+
+class Cut:
+    """A flat vector to its pieces, as a function that a backend may compile."""
+
+    def __init__(self, backend: Backend, shapes: tuple[tuple[int, ...], ...], dtypes: tuple[Any, ...]) -> None:
+        self.key = (shapes, dtypes)
+        self._split = backend.split
+
+    def __call__(self, point: Any) -> list[Any]:
+        return list(self._split(point[0], *self.key))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cut) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
 
 class Tree:
@@ -228,11 +248,17 @@ class Tree:
 
         ``classes`` False leaves them plain arrays (a gradient is no parameter).
         """
-        pieces = []
-        for k, (part, shape) in enumerate(zip(np.split(x, self.ends[:-1]), self.shapes, strict=True)):
-            like = self.leaves[self.variables[k]]
-            piece = self.backend.from_numpy(np.array(part).reshape(shape), like)
-            pieces.append(self.backend.restore(piece, like, False) if classes else piece)
+        likes = [self.leaves[i] for i in self.variables]
+        if self.backend.compiles and len(likes) >= MANY_LEAVES:
+            pieces = self.backend.value(Cut(self.backend, self.shapes, self.dtypes))(self.point(x))
+        else:
+            parts = np.split(x, self.ends[:-1])
+            pieces = [
+                self.backend.from_numpy(np.array(part).reshape(like.shape), like)
+                for part, like in zip(parts, likes, strict=True)
+            ]
+        if classes:
+            pieces = [self.backend.restore(piece, like, False) for piece, like in zip(pieces, likes, strict=True)]
         return self.fill(pieces)
 
     def pack_host(self, arrays: Sequence[Any]) -> np.ndarray:

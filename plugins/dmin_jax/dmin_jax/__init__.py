@@ -1,0 +1,268 @@
+"""JAX for dmin: one compiled function an objective.
+
+`fun` is traced once for each (fun, nest, shapes, dtypes), with the nest unravelled inside the compiled function, and
+what was compiled is kept for later calls, from whatever thread. The user's ``args`` are inputs of the compiled
+function: arrays and floats are traced, all else (strings, flags, integers that may set a shape) is part of the key.
+
+No flag of JAX's is ever set: x64, platforms, threads and the debug modes are the user's.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import tree_util
+
+from dmin_core import InputError, ObjectiveError, hookimpl, with_backend
+
+__version__ = "0.0.1"
+__all__ = ["minimize"]
+
+minimize = with_backend("jax")
+
+KEPT = 128
+"""Compiled functions kept at a time: a program that makes a new lambda for each call must not grow for ever."""
+
+NOT_TRACEABLE = (
+    jax.errors.ConcretizationTypeError,  # and its heirs: bool(), int(), float() of a traced value
+    jax.errors.NonConcreteBooleanIndexError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.UnexpectedTracerError,
+)
+
+
+# To the host and back ------------------------------------------------------------------------------------
+
+
+@hookimpl
+def to_numpy(array: Any) -> np.ndarray:
+    host = np.asarray(array)
+    return host.astype(np.float32) if host.dtype.itemsize == 2 else host
+
+
+@hookimpl
+def from_numpy(array: np.ndarray, like: Any) -> jax.Array:
+    if like is None:
+        return jnp.array(array)
+    host = feed(array, like)
+    # A copy: JAX may otherwise view the memory, and hold it for as long as the array lives.
+    return jnp.array(host) if isinstance(host, np.ndarray) else host
+
+
+@hookimpl
+def feed(array: np.ndarray, like: Any) -> Any:
+    _check_x64(like.dtype)
+    host = array.astype(like.dtype, copy=False)
+    # Compiled functions take NumPy's arrays themselves, in half the time. A leaf that was put somewhere stays there.
+    return jax.device_put(host, like.sharding) if getattr(like, "committed", False) else host
+
+
+def _check_x64(dtype: Any) -> None:
+    if dtype == np.float64 and not jax.config.jax_enable_x64:
+        raise InputError(
+            "x0 holds float64 leaves, but JAX computes in float32 here. Switch 64 bits on before any array is made, "
+            "jax.config.update('jax_enable_x64', True) or JAX_ENABLE_X64=1, or convert the leaves to float32."
+        )
+
+
+@hookimpl
+def device(array: jax.Array) -> str:
+    return _device(array.sharding)
+
+
+@functools.lru_cache(maxsize=128)
+def _device(sharding: Any) -> str:
+    found = sorted(map(str, sharding.device_set))
+    return found[0] if len(found) == 1 else f"{len(found)} devices ({found[0]}, …)"
+
+
+@hookimpl
+def split(vector: Any, shapes: tuple[tuple[int, ...], ...], dtypes: tuple[Any, ...]) -> Sequence[jax.Array]:
+    # `split` is one operation, and its derivative one concatenation; slices would each be differentiated by padding.
+    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    pieces = jnp.split(vector, ends)
+    return [piece.reshape(shape).astype(dtype) for piece, shape, dtype in zip(pieces, shapes, dtypes, strict=True)]
+
+
+@hookimpl
+def container(node: Any) -> tuple[list[Any], Any, list[str | None]] | None:
+    """Take apart what is registered with JAX: flax's and equinox's modules, the user's own classes."""
+    if tree_util.all_leaves([node]):
+        return None
+    pairs, structure = tree_util.tree_flatten_with_path(node, is_leaf=lambda part: part is not node)
+    names = [getattr(path[0], "name", None) for path, _ in pairs]
+    return [child for _, child in pairs], structure, names
+
+
+@hookimpl
+def rebuild(structure: Any, children: Sequence[Any]) -> Any:
+    return tree_util.tree_unflatten(structure, children)
+
+
+# Compiled functions --------------------------------------------------------------------------------------
+
+
+def _value_and_grad(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda point, *args: jax.value_and_grad(lambda p: _scalar(fun(p, *args)))(point)
+
+
+def _hvp(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """Forward over reverse: one linearised gradient, and no graph kept."""
+
+    def product(point: Any, vector: Any, *args: Any) -> Any:
+        gradient = jax.grad(lambda p: _scalar(fun(p, *args)))
+        return jax.jvp(gradient, (point,), (vector,))[1]
+
+    return product
+
+
+def _hessian(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda point, *args: _matrix(jax.hessian(lambda p: _scalar(fun(p, *args)))(point))
+
+
+def _matrix(blocks: Any) -> jax.Array:
+    return jnp.concatenate([jnp.concatenate(row, axis=1) for row in blocks], axis=0)
+
+
+def _jacobian(fun: Callable[..., Any]) -> Callable[..., Any]:
+    def evaluate(point: Any, *args: Any) -> jax.Array:
+        m = math.prod(jax.eval_shape(lambda p: fun(p, *args), point).shape)
+        n = sum(math.prod(a.shape) for a in point)
+        differentiate = jax.jacrev if m < n else jax.jacfwd
+        return jnp.concatenate(differentiate(lambda p: jnp.ravel(fun(p, *args)))(point), axis=1)
+
+    return evaluate
+
+
+def _value(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda point, *args: fun(point, *args)
+
+
+def _scalar(value: Any) -> jax.Array:
+    return jnp.asarray(value, dtype=float) if isinstance(value, float) else value
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _compiled(transform: Callable[..., Any], fun: Callable[..., Any]) -> Callable[..., Any]:
+    """One compiled function of the point, for objectives without args."""
+    return jax.jit(transform(fun))
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _compiled_with_args(transform: Callable[..., Any], fun: Callable[..., Any]) -> Callable[..., Any]:
+    """One compiled function for all calls with equal objectives, whatever the values of their args."""
+
+    def run(fixed: Any, traced: Sequence[Any], *points: Any) -> Any:
+        return transform(fun)(*points, *_join(fixed, traced))
+
+    return jax.jit(run, static_argnums=0)
+
+
+def _join(fixed: Any, traced: Sequence[Any]) -> Any:
+    structure, constants, places = fixed
+    leaves = list(constants)
+    for place, leaf in zip(places, traced, strict=True):
+        leaves[place] = leaf
+    return tree_util.tree_unflatten(structure, leaves)
+
+
+def _separate(args: tuple[Any, ...]) -> tuple[Any, list[Any]]:
+    """``args`` as a hashable key and the list of what is traced."""
+    leaves, structure = tree_util.tree_flatten(args)
+    places = tuple(i for i, leaf in enumerate(leaves) if _is_traced(leaf))
+    traced = [leaves[i] for i in places]
+    for i in places:
+        leaves[i] = None
+    return (structure, tuple(leaves), places), traced
+
+
+def _is_traced(leaf: Any) -> bool:
+    # An integer is as often a shape or a number of layers as it is data: another one compiles anew, and works.
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex)
+
+
+def _prepare(transform: Callable[..., Any], fun: Any, points: int = 1) -> Callable[..., Any]:
+    """``transform(fun)``, compiled unless the objective says otherwise."""
+    if getattr(fun, "compile", None) is False:
+        return transform(fun)
+    plain, with_args = _compiled(transform, fun), _compiled_with_args(transform, fun)
+
+    def evaluate(*arguments: Any) -> Any:
+        try:
+            if len(arguments) == points:
+                return plain(*arguments)
+            fixed, traced = _separate(arguments[points:])
+            return with_args(fixed, traced, *arguments[:points])
+        except NOT_TRACEABLE as cause:
+            raise ObjectiveError(
+                "`fun` cannot be compiled as it stands: it decides by a value, or hands one to code that is not JAX's "
+                "(the cause says where). Use jax.numpy and jax.lax.cond inside it, or pass compile=False to run it "
+                "as plain Python."
+            ) from cause
+
+    return evaluate
+
+
+@hookimpl
+def value_and_grad(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return _prepare(_value_and_grad, fun)
+
+
+@hookimpl
+def value(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return _prepare(_value, fun)
+
+
+@hookimpl
+def hvp(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return _prepare(_hvp, fun, points=2)
+
+
+@hookimpl
+def hessian(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return _prepare(_hessian, fun)
+
+
+@hookimpl
+def jacobian(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return _prepare(_jacobian, fun)
+
+
+@hookimpl
+def compile(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.jit(fun)
+
+
+@hookimpl
+def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
+    return jax.lax.while_loop(cond, body, state)
+
+
+@hookimpl
+def cond(predicate: Any, true: Callable[..., Any], false: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
+    return jax.lax.cond(predicate, true, false, *operands)
+
+
+@hookimpl
+def namespace(array: Any) -> Any:
+    return jnp
+
+
+# What there is -------------------------------------------------------------------------------------------
+
+
+@hookimpl
+def framework() -> str:
+    return f"jax {jax.__version__}"
+
+
+@hookimpl
+def devices() -> tuple[str, ...]:
+    return tuple(map(str, jax.devices()))
