@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ nox.options.sessions = [
     "types",
     "docs",
     "packaging",
+    "pythons",
+    "oldest",
     "tests",
 ]  # what fails soonest comes first
 
@@ -86,7 +89,25 @@ def once(session: nox.Session, name: str, make: Callable[[], Path]) -> Path:
     return made
 
 
-def virtualenv(session: nox.Session, home: Path, stamp: dict[str, str]) -> tuple[Path, dict[str, str]]:
+def interpreter(version: str) -> str | None:
+    """The program of another Python, from the path or from pyenv; None where there is none."""
+    name = f"python{version}"
+    found = shutil.which(name)
+    if found is None:
+        return None
+    env = dict(os.environ)
+    if shutil.which("pyenv"):  # whose stand-ins on the path start nothing unless they are told which
+        listed = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=False).stdout
+        env["PYENV_VERSION"] = next((line for line in listed.split() if line.startswith(f"{version}.")), "")
+    asked = subprocess.run(
+        [found, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True, check=False, env=env
+    )
+    return asked.stdout.strip() or None
+
+
+def virtualenv(
+    session: nox.Session, home: Path, stamp: dict[str, str], python: str = sys.executable
+) -> tuple[Path, dict[str, str]]:
     """The Python of the environment in `home`, and what `stamp` was when it was last filled.
 
     An environment made by another Python or for other requirements is made anew; one that differs in its
@@ -97,13 +118,18 @@ def virtualenv(session: nox.Session, home: Path, stamp: dict[str, str]) -> tuple
     if any(before.get(key) != stamp[key] for key in stamp.keys() - {"wheels"}):
         shutil.rmtree(home, ignore_errors=True)
         # virtualenv comes with nox, venv not with every Python (Debian's has a package of its own for it).
-        session.run(sys.executable, "-m", "virtualenv", "--quiet", str(home), external=True)
+        session.run(sys.executable, "-m", "virtualenv", "--quiet", "-p", python, str(home), external=True)
         before = {}
     return home / ("Scripts" if sys.platform == "win32" else "bin") / "python", before
 
 
 def environment(
-    session: nox.Session, name: str, *requirements: str, plugins: Sequence[str] = (), extras: str = ""
+    session: nox.Session,
+    name: str,
+    *requirements: str,
+    plugins: Sequence[str] = (),
+    extras: str = "",
+    python: str = sys.executable,
 ) -> Path:
     """The Python of ``.nox/<name>``, which holds dmin's wheels, those of `plugins`, and `requirements`.
 
@@ -116,14 +142,14 @@ def environment(
         home = ROOT / ".nox" / name
         wanted = [*(f"{wheels[0]}{extras}", *map(str, wheels[1:])), *requirements]
         stamp = {
-            "python": sys.version,
+            "python": f"{python} {sys.version}",
             "wanted": " ".join(wanted),
             "constraints": CONSTRAINTS.read_text(encoding="utf-8"),
             "wheels": hashlib.sha256(b"".join(path.read_bytes() for path in wheels)).hexdigest(),
         }
-        python, before = virtualenv(session, home, stamp)
+        program, before = virtualenv(session, home, stamp, python)
         if before != stamp:
-            pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            pip: list[str | Path] = [program, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             (home / "dmin.json").unlink(missing_ok=True)  # whoever stops this half-way starts it anew
             if before:
                 # To pip a wheel of the same name and version is the one that it has.
@@ -131,7 +157,7 @@ def environment(
             # The wheels are named by path: asked for a name, an index could answer with something else.
             session.run(*pip, "-c", CONSTRAINTS, "--find-links", DIST, *wanted, external=True)
             (home / "dmin.json").write_text(json.dumps(stamp))
-        return python
+        return program
 
     return once(session, f".nox/{name}", make)
 
@@ -167,9 +193,8 @@ def backend_environment(session: nox.Session, backend: str) -> Path:
     return environment(session, backend, *tools, plugins=plugins, extras=extras)
 
 
-def run_pytest(session: nox.Session, backend: str, *arguments: str) -> None:
-    """Run pytest on the wheels of `backend`: as a program, since ``python -m pytest`` imports the tree."""
-    python = backend_environment(session, backend)
+def run_pytest(session: nox.Session, python: Path, *arguments: str) -> None:
+    """Run pytest on the wheels of an environment: as a program, since ``python -m pytest`` imports the tree."""
     # The problems are small, and OpenMP's threads spin for one another wherever another process wants a core:
     # measured with two such on two cores, 8 s for what takes 0.1 s with one thread. Speed with the threads that a
     # user gets is for benchmarks/ to watch.
@@ -194,7 +219,33 @@ def unit(session: nox.Session, backend: str) -> None:
         "tests",
         *(str(PLUGINS[name].relative_to(ROOT) / "tests") for name in [backend] if name in PLUGINS),
     ]
-    run_pytest(session, backend, *folders, *(f"--ignore=tests/{name}" for name in apart))
+    run_pytest(session, backend_environment(session, backend), *folders, *(f"--ignore=tests/{name}" for name in apart))
+
+
+@nox.session(venv_backend="none")
+@nox.parametrize("version", ["3.10", "3.12", "3.13"], ids=["3.10", "3.12", "3.13"])
+def pythons(session: nox.Session, version: str) -> None:
+    """The core with NumPy, matrix and all, on another Python; skipped, by name, where that is not installed."""
+    python = interpreter(version)
+    if python is None:
+        session.skip(f"Python {version} is not installed here")
+    run_numpy_part(session, f"numpy-{version}", python)
+
+
+@nox.session(venv_backend="none")
+def oldest(session: nox.Session) -> None:
+    """The same on the oldest releases that pyproject.toml allows, which want the oldest Python."""
+    python = interpreter("3.10")
+    if python is None:
+        session.skip("Python 3.10 is not installed here, and the oldest NumPy has no wheels for newer ones")
+    dependencies = load_toml(ROOT / "pyproject.toml")["project"]["dependencies"]
+    run_numpy_part(session, "numpy-oldest", python, *(line.replace(">=", "==") for line in dependencies))
+
+
+def run_numpy_part(session: nox.Session, name: str, python: str, *requirements: str) -> None:
+    """All of the core's tests in an environment with NumPy's backend alone."""
+    made = environment(session, name, *TEST_TOOLS, *requirements, extras="[testing]", python=python)
+    run_pytest(session, made, "-q", "tests", "--ignore=tests/test_packaging.py", "--ignore=tests/test_docs.py")
 
 
 @nox.session(reuse_venv=True)
@@ -210,21 +261,30 @@ def types(session: nox.Session) -> None:
 @nox.parametrize("backend", sorted(PLUGINS), ids=sorted(PLUGINS))
 def docs(session: nox.Session, backend: str) -> None:
     """Every example in the READMEs and in docs/ runs."""
-    run_pytest(session, backend, "tests/test_docs.py")
+    run_pytest(session, backend_environment(session, backend), "tests/test_docs.py")
 
 
 @nox.session(venv_backend="none")
 @nox.parametrize("backend", sorted(PLUGINS), ids=sorted(PLUGINS))
 def packaging(session: nox.Session, backend: str) -> None:
     """What the distributions hold and say of themselves; ``dmin-core[<backend>]`` installs from a folder."""
-    run_pytest(session, backend, "tests/test_packaging.py")
+    run_pytest(session, backend_environment(session, backend), "tests/test_packaging.py")
 
 
 @nox.session(venv_backend="none")
 @nox.parametrize("backend, method", PAIRS, ids=[", ".join(pair) for pair in PAIRS])
 def tests(session: nox.Session, backend: str, method: str) -> None:
     """Every problem of the matrix by one method of one backend."""
-    run_pytest(session, backend, "tests/test_matrix.py", "-q", "--backend", backend, "--method", method)
+    run_pytest(
+        session,
+        backend_environment(session, backend),
+        "tests/test_matrix.py",
+        "-q",
+        "--backend",
+        backend,
+        "--method",
+        method,
+    )
 
 
 @nox.session(venv_backend="none")

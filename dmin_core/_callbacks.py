@@ -85,8 +85,10 @@ def _intermediate(state: Any, problem: Problem) -> Intermediate:
 
 
 def _known_value(x: np.ndarray, problem: Problem) -> float:
-    """The value at ``x`` where the solver does not say (TNC): of the last or the best evaluation."""
-    for visit in (problem.last, problem.best):
-        if visit is not None and (visit.x == x).all():
-            return visit.f
-    return float("nan")
+    """The value at ``x`` where the solver does not say (TNC, and COBYLA before SciPy 1.16): of the last evaluation,
+    or else of the best, which is what these go on from.
+    """
+    last, best = problem.last, problem.best
+    if last is not None and (last.x == x).all():
+        return last.f
+    return best.f if best is not None else float("nan")

@@ -49,6 +49,7 @@ LIMITS = {"maxiter": 2000}
 UNFINISHED = (
     *("precision loss", "ABNORMAL", "bad approximation", "Hessian is not positive definite"),
     *("evaluated MAXFUN times", "(maxfun)", "Iteration limit reached"),
+    "function evaluations has been exceeded",
 )
 """What a method may say that did not converge: it ran out of digits, or of evaluations."""
 
