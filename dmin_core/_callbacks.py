@@ -85,8 +85,9 @@ def _intermediate(state: Any, problem: Problem) -> Intermediate:
 
 
 def _known_value(x: np.ndarray, problem: Problem) -> float:
-    """The value at ``x`` where the solver does not say (TNC, and COBYLA before SciPy 1.16): of the last evaluation,
-    or else of the best, which is what these go on from.
+    """The value at ``x`` where the solver does not say: TNC, and COBYLA before SciPy 1.16.
+
+    That of the last evaluation, or else of the best, from which these methods go on.
     """
     last, best = problem.last, problem.best
     if last is not None and (last.x == x).all():
