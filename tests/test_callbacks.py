@@ -5,9 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy
 
 from dmin_core import minimize
 from dmin_core.solvers import SCIPY_METHODS
+
+OLD_SCIPY = tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 16)
 
 X0 = {"a": np.zeros(2), "b": np.array(0.5)}
 
@@ -46,7 +49,10 @@ def test_callback_of_intermediate_result_gets_value_and_counts(method):
     result = run(method, callback)
     assert len(seen) > 0
     for value, said, fields in seen:
-        assert said == pytest.approx(value)
+        if method == "COBYLA" and OLD_SCIPY:  # which does not say: the best so far
+            assert said <= value
+        else:
+            assert said == pytest.approx(value)
         assert {"x", "fun", "nit", "nfev", "njev"} <= fields.keys()
     assert [fields["nit"] for *_, fields in seen] == list(range(1, len(seen) + 1))
     assert seen[-1][2]["nfev"] <= result.nfev

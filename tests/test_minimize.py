@@ -327,7 +327,7 @@ def test_a_start_that_cannot_be_optimised_is_named(x0, says):
 
 
 def test_an_unknown_backend_lists_the_installed_ones():
-    with pytest.raises(UnknownBackendError, match=r"'abacus'; installed backends are numpy"):
+    with pytest.raises(UnknownBackendError, match=r"'abacus'; installed backends are .*numpy"):
         minimize(never, X0, backend="abacus")
 
 

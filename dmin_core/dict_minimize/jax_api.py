@@ -36,8 +36,8 @@ def minimize(
     >>> import jax, jax.numpy as jnp  # doctest: +SKIP
     >>> from dmin_core.dict_minimize.jax_api import minimize
     >>> fun = jax.value_and_grad(lambda x: jnp.sum((x["a"] - 2.0) ** 2))  # doctest: +SKIP
-    >>> minimize(fun, OrderedDict(a=jnp.zeros(2)))["a"].round(3)  # doctest: +SKIP
-    Array([2., 2.], dtype=float32)
+    >>> minimize(fun, OrderedDict(a=jnp.zeros(2)))["a"].round(3).tolist()  # doctest: +SKIP
+    [2.0, 2.0]
     """
     return minimize_dict(
         fun,

@@ -71,9 +71,9 @@ def test_every_method_that_the_old_package_named(method):
     assert type(x) is OrderedDict
     assert list(x) == ["b", "a"]
     assert [v.dtype for v in x.values()] == [np.float64, np.float32]
-    # TNC stops early along the valley; its value is small there, its variables less exact.
-    assert fun(x)[0] < 2e-2
-    assert all(np.allclose(value, 1.0, atol=0.05) for value in x.values())
+    # TNC stops early along the valley, the earlier the older SciPy is: its value is small there, its variables inexact.
+    assert fun(x)[0] < (0.05 if method == "TNC" else 1e-2)
+    assert all(np.allclose(value, 1.0, atol=0.3 if method == "TNC" else 0.05) for value in x.values())
 
 
 @pytest.mark.parametrize("order", [("b", "a"), ("a", "b")])

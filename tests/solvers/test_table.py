@@ -37,6 +37,10 @@ UNDOCUMENTED = {
 LATER = {"c1", "c2", "hess_inv0", "subproblem_maxiter", "xrtol", "f_target", "catol", "adaptive", "inexact"}
 
 
+# Options that a newer SciPy no longer has, and dmin has never passed on.
+GONE = {"L-BFGS-B": {"iprint"}}
+
+
 def documented(method):
     """Names in the section of SciPy's text that lists options: the one so called, else the parameters."""
     text = inspect.cleandoc(show_options("minimize", method, disp=False))
@@ -56,7 +60,7 @@ def test_each_option_that_scipy_documents_is_in_the_table(method):
 @pytest.mark.parametrize("method", SCIPY_METHODS)
 def test_each_option_in_the_table_is_one_that_scipy_documents(method):
     beyond = set(SCIPY_METHODS[method]["options"]) - documented(method)
-    assert beyond - LATER <= UNDOCUMENTED.get(method, set())
+    assert beyond - LATER - GONE.get(method, set()) <= UNDOCUMENTED.get(method, set())
 
 
 @pytest.mark.parametrize("method", SCIPY_METHODS)

@@ -65,7 +65,7 @@ def feed(array: np.ndarray, like: Any) -> Any:
 
 
 def _check_x64(dtype: Any) -> None:
-    if dtype == np.float64 and not jax.config.jax_enable_x64:
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise InputError(
             "x0 holds float64 leaves, but JAX computes in float32 here. Switch 64 bits on before any array is made, "
             "jax.config.update('jax_enable_x64', True) or JAX_ENABLE_X64=1, or convert the leaves to float32."

@@ -1,0 +1,186 @@
+"""The example distributions are what their pages show, and pass their own tests as a user would have them: installed.
+
+Each is built from its folder. The tests of the libraries run beside whatever frameworks are installed here; what is
+missing is skipped by name. A stranger's backend is also held to the conformance kit in an environment of its own, in
+which there is nothing of dmin's but dmin-core; of nox's environments, NumPy's does that.
+"""
+
+import ast
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+BACKEND, METHOD, LIBRARY = (
+    EXAMPLES / name for name in ("third_party_backend", "third_party_method", "calibration_library")
+)
+NEEDS = {BACKEND: ("autograd",), METHOD: ("nlopt",), LIBRARY: ("sklearn",)}
+"""What an example's tests import beside dmin and whatever they skip by name."""
+
+PAGES = {ROOT / "docs" / "write-a-backend.md": BACKEND, ROOT / "docs" / "write-a-method.md": METHOD}
+SHOWN = {
+    BACKEND / "README.md": BACKEND,
+    METHOD / "README.md": METHOD,
+    LIBRARY / "README.md": LIBRARY,
+    ROOT / "docs" / "write-a-method.md": METHOD,
+}
+"""Pages whose Python needs the example distribution; tests/test_docs.py runs that of docs/write-a-backend.md."""
+
+FENCE = re.compile(r"^```(\w+)[ ]?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+every_example = pytest.mark.parametrize("folder", NEEDS, ids=name_of)
+
+
+def run(*command, **env):
+    """What a program prints; it must succeed."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def require(folder):
+    for module in NEEDS[folder]:
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Install an example into a folder of its own, once; return that folder."""
+    made = {}
+
+    def install(folder):
+        if folder not in made:
+            made[folder] = tmp_path_factory.mktemp(folder.name)
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+            if importlib.util.find_spec("hatchling") is not None:
+                pip.append("--no-build-isolation")
+            run(*pip, "--target", made[folder], folder)
+        return made[folder]
+
+    return install
+
+
+# What the pages show ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_files_on_a_page_are_those_of_the_folder(page):
+    on_page = {}
+    for _, info, text in FENCE.findall(page.read_text("utf-8")):
+        if "/" in info:
+            on_page[info.partition("/")[2]] = text
+    in_folder = {path: (PAGES[page] / path).read_text("utf-8") for path in on_page}
+    assert on_page == in_folder
+    modules = {path.name for path in PAGES[page].glob("*.py")}
+    assert on_page.keys() >= {"pyproject.toml"} | modules
+
+
+def test_the_backend_is_no_longer_than_issue_and_page_promise():
+    (module,) = BACKEND.glob("*.py")
+    assert len(module.read_text("utf-8").splitlines()) <= 60
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=name_of)
+def test_the_python_of_a_page_prints_what_the_page_says(page, installed, monkeypatch):
+    require(SHOWN[page])
+    monkeypatch.syspath_prepend(installed(SHOWN[page]))
+    namespace, printed = {"__name__": "__docs__"}, None
+    for language, info, text in FENCE.findall(page.read_text("utf-8")):
+        if language == "python" and info in ("", "no-run"):
+            output = io.StringIO()
+            with contextlib.redirect_stdout(output):
+                exec(compile(text, str(page), "exec"), namespace)
+            printed = output.getvalue()
+        elif language == "text":
+            assert printed == text
+
+
+# Their own tests -------------------------------------------------------------------------------------------
+
+
+@every_example
+def test_the_example_passes_its_own_tests(folder, installed, tmp_path):
+    require(folder)
+    target = installed(folder)
+    tests = shutil.copytree(folder / "tests", tmp_path / "tests")  # out of the reach of this repository's pytest.ini
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--doctest-modules"]
+    path = os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])])
+    modules = [target / path.name for path in folder.glob("*.py")]
+    said = run(*command, "--rootdir", tmp_path, *modules, tests, PYTHONPATH=path, OMP_NUM_THREADS="1")
+    assert re.search(r"^\d+ passed", said, re.MULTILINE), said
+
+
+@every_example
+def test_an_example_requires_this_core_and_imports_only_what_is_public(folder):
+    metadata = (folder / "pyproject.toml").read_text("utf-8")
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)[1]
+    assert f'"dmin-core~={version}"' in metadata
+    names = set()
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    assert not [name for name in names if name.startswith("dmin_core") and "._" in name]
+
+
+# Alone beside the core -------------------------------------------------------------------------------------
+
+
+def plugins_here():
+    return [path.name for path in ROOT.glob("plugins/dmin_*") if importlib.util.find_spec(path.name) is not None]
+
+
+@pytest.mark.skipif(
+    "DMIN_TEST_WHEELS" in os.environ and bool(plugins_here()),
+    reason="of nox's environments, NumPy's does this",
+)
+def test_the_wheel_of_a_strangers_backend_passes_the_kit_beside_the_core_alone(tmp_path):
+    pytest.importorskip("build", reason="needs `build`, which makes wheels")
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist"]
+    if importlib.util.find_spec("hatchling") is not None:
+        build.append("--no-isolation")
+    for folder in (ROOT, BACKEND):
+        run(*build, folder)
+    core, backend = (next((tmp_path / "dist").glob(f"{name}-*.whl")) for name in ("dmin_core", "dmin_autograd"))
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
+    run(*pip, "install", "--quiet", f"{core}[testing]", backend)
+
+    held = run(*pip, "list", "--format=freeze").lower().splitlines()
+    assert {line.partition("==")[0].partition(" @ ")[0] for line in held if line.startswith("dmin")} == {
+        "dmin-autograd",
+        "dmin-core",
+    }
+    tests = shutil.copytree(BACKEND / "tests", tmp_path / "tests")
+    alone = {"PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+    # -I: nothing but that environment is searched.
+    said = run(python, "-I", "-m", "pytest", "-q", "-ra", "-W", "error", "--rootdir", tmp_path, tests, **alone)
+    assert re.search(r"^\d+ passed", said, re.MULTILINE), said
+    skips = [line for line in said.splitlines() if line.startswith("SKIPPED")]
+    assert all(re.search(r"of TestAutograd does not name|TestAutograd does not declare", line) for line in skips), said
