@@ -308,4 +308,5 @@ def build(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Time dmin against code written by hand and against its peers; what follows ``--`` is for compare.py."""
     python = environment(session, "bench", "scikit-learn", *PEERS, plugins=sorted(PLUGINS))
-    session.run(python, "benchmarks/compare.py", *session.posargs, external=True, env=WHEELS_ONLY)
+    # Its modules stand beside it, where PYTHONSAFEPATH would not let it look; a script brings no more of the tree.
+    session.run(python, "benchmarks/compare.py", *session.posargs, external=True, env={"PYTHONPATH": None})

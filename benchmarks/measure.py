@@ -118,10 +118,15 @@ def summary(name: str, rounds: list[dict[str, Sample]]) -> dict:
 
 
 def ratios(name: str, other: str, rounds: list[dict[str, Sample]]) -> dict[str, float]:
-    """One contender's time over another's, per evaluation and in all, paired within each round."""
+    """One contender's time over another's, per evaluation and in all: median and lower quartile over rounds."""
+    each = sorted(turn[name].each / turn[other].each for turn in rounds)
+    in_all = sorted(turn[name].seconds / turn[other].seconds for turn in rounds)
+    low = len(rounds) // 4
     return {
-        "an_evaluation": median(turn[name].each / turn[other].each for turn in rounds),
-        "in_all": median(turn[name].seconds / turn[other].seconds for turn in rounds),
+        "an_evaluation": median(each),
+        "an_evaluation_low": each[low],
+        "in_all": median(in_all),
+        "in_all_low": in_all[low],
     }
 
 

@@ -51,7 +51,11 @@ def watch(callback: Callable[..., Any] | None, problem: Problem, method: str) ->
         finally:
             problem.blas.retake()
 
+    watched.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # found at once, where inspect would work it out
     return watched
+
+
+_SIGNATURE = inspect.Signature([inspect.Parameter("intermediate_result", inspect.Parameter.POSITIONAL_OR_KEYWORD)])
 
 
 def _adapt(callback: Callable[..., Any], problem: Problem, method: str) -> Callable[[Any], Any]:

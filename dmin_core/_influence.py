@@ -32,6 +32,9 @@ class Influence:
 
     def look(self, g: np.ndarray) -> None:
         """Take note of a gradient; warn if it is the second one in which a leaf's part is zero."""
+        if self._silent is None and g.all():  # the usual case, at once
+            self._silent, self.undecided = [], False
+            return
         before = self._free_leaves() if self._silent is None else self._silent
         silent = [k for k in before if not g[self._part(k)].any()]
         second = self._silent is not None

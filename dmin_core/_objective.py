@@ -34,7 +34,7 @@ class Objective:
     def __call__(self, point: Any, *args: Any) -> Any:
         value = self.fun(self.structure.unpack(point), *args)
         # The usual case first: this stands on the path of every evaluation.
-        if getattr(value, "shape", None) == () and value.dtype in self._checked:
+        if getattr(value, "ndim", None) == 0 and value.dtype in self._checked:
             return value
         return self.scalar(value)
 

@@ -67,6 +67,19 @@ def _listed(group: str, path: tuple[str, ...]) -> Mapping[str, tuple[Entry, ...]
     return {name: tuple(entries.values()) for name, entries in claims.items()}
 
 
+def spellings(group: str) -> Mapping[str, tuple[str, ...]]:
+    """Names in lower case, and how they are listed."""
+    return _spellings(group, tuple(sys.path))
+
+
+@functools.lru_cache(maxsize=8)
+def _spellings(group: str, path: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name in _listed(group, path):
+        found[name.lower()] = (*found.get(name.lower(), ()), name)
+    return found
+
+
 def _embedded(group: str) -> Iterable[Entry]:
     from . import __version__
     from .solvers import SCIPY_METHODS
@@ -89,6 +102,7 @@ def _installed(group: str) -> Iterable[Entry]:
 def refresh() -> None:
     """Forget what was listed and loaded, so that what was installed meanwhile is seen."""
     _listed.cache_clear()
+    _spellings.cache_clear()
     _load.cache_clear()
     load_solver.cache_clear()
     _owner_of.cache_clear()
@@ -226,6 +240,8 @@ class Backend:
         manager.register(Defaults(self), name="dmin_core defaults")
         for name, function in hooks(manager, BackendSpec).items():
             setattr(self, name, function)
+        if "feed" not in own:
+            self.feed = self.from_numpy  # without the default's frame between: it is called once an evaluation
         self.exact_gradient = "value_and_grad" in own
         self.exact_hvp = "hvp" in own
         self.compiles = "compile" in own

@@ -280,8 +280,9 @@ class Tree:
             except Exception as cause:
                 raise InputError(f"{self.path(i)} could not be copied to the host: {cause}") from cause
         x = np.concatenate(parts, dtype=float, casting="unsafe")
-        bad = np.flatnonzero(~np.isfinite(x))
-        if bad.size:
+        finite = np.isfinite(x)
+        if not finite.all():
+            bad = np.flatnonzero(~finite)
             more = f" (and {bad.size - 1} more)" if bad.size > 1 else ""
             raise InputError(f"{self.locate(int(bad[0]))} is {x[bad[0]]}{more}; start from finite numbers.")
         return x

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .._errors import BrokenPluginError, MethodError, PluginClashError
-from .._plugins import claim, listed, load_solver, refresh
+from .._plugins import claim, listed, load_solver, refresh, spellings
 from ..hookspecs import SOLVERS
 
 COMMON_OPTIONS = ("disp", "maxfun", "maxtime")
@@ -254,27 +254,20 @@ def solver(name: str) -> Callable[..., Any]:
 
 def _spelled(name: str) -> str:
     """The listed name that is ``name`` but for its case."""
-    spellings = _spellings()
-    if name.lower() not in spellings:
+    names = spellings(SOLVERS)
+    if name.lower() not in names:
         refresh()
-        spellings = _spellings()
-    if name.lower() not in spellings:
-        known = {lower: names[0] for lower, names in spellings.items()}
+        names = spellings(SOLVERS)
+    if name.lower() not in names:
+        known = {lower: spelled[0] for lower, spelled in names.items()}
         near = [known[match] for match in difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)]
         hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
         raise MethodError(f"Unknown method {name!r}. {hint}Methods are {', '.join(known.values())}.")
-    names = spellings[name.lower()]
-    if len(names) > 1:
-        who = " and ".join(f"{entry.distribution} ({n})" for n in names for entry in listed(SOLVERS)[n])
+    spelled = names[name.lower()]
+    if len(spelled) > 1:
+        who = " and ".join(f"{entry.distribution} ({n})" for n in spelled for entry in listed(SOLVERS)[n])
         raise PluginClashError(f"Method {name!r} is provided, in any case, by {who}. Uninstall all but one of them.")
-    return names[0]
-
-
-def _spellings() -> dict[str, list[str]]:
-    spellings: dict[str, list[str]] = {}
-    for name in listed(SOLVERS):
-        spellings.setdefault(name.lower(), []).append(name)
-    return spellings
+    return spelled[0]
 
 
 def able(*abilities: str) -> list[str]:

@@ -1,5 +1,6 @@
 """The torch backend keeps every promise that dmin asks of a backend."""
 
+import pytest
 import torch
 
 from dmin_core.testing import BackendTests
@@ -23,3 +24,11 @@ class TestTorch(BackendTests):
             torch.get_num_threads(),
             torch.get_rng_state().tolist(),
         )
+
+
+@pytest.mark.gpu
+class TestTorchOnGpu(TestTorch):
+    """The same promises for tensors on a GPU."""
+
+    def array(self, values, dtype):
+        return torch.tensor(values, dtype=getattr(torch, dtype), device="cuda")

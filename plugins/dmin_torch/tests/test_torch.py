@@ -433,9 +433,6 @@ def test_default_device_and_dtype_do_not_matter(method):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_leaves_on_a_gpu_stay_there(dtype, method):
-    if not torch.cuda.is_available():
-        pytest.skip("torch.cuda finds no GPU")
-
     def fun(x):
         assert x["w"].device == torch.device("cuda", 0)
         return nested_bowl(x).double()
