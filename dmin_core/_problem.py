@@ -124,6 +124,7 @@ class Problem:
         self.blas = SingleThreadedBlas()
         self.blas.needed = False
         self.scheme = self._scheme()
+        self._feed, self._like = tree.backend.feed, tree.prototype
         self.objective = Objective(fun, tree, complex_step=self.scheme == "cs", compile=compile)
         self._compute = self._how_to_compute(uses_gradient)
         self._evaluate_value = tree.backend.value(self.objective) if jac is not True else None
@@ -233,7 +234,7 @@ class Problem:
         if self._limited:
             self._check_limits()
         kept = np.array(x, dtype=float)
-        f, g = self._compute(self.tree.point(x if self.private else kept.copy()))
+        f, g = self._compute((self._feed(x if self.private else kept.copy(), self._like),))
         visit = Visit(kept, f, g, self.strict or self._is_feasible(kept))
         if self.last is None:
             self._first_value(visit)
