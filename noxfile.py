@@ -28,6 +28,7 @@ nox.options.sessions = [
     "types",
     "docs",
     "packaging",
+    "examples",
     "pythons",
     "oldest",
     "tests",
@@ -40,8 +41,8 @@ CONSTRAINTS = ROOT / "constraints.txt"
 PLUGINS = {path.parent.name.removeprefix("dmin_"): path.parent for path in ROOT.glob("plugins/dmin_*/pyproject.toml")}
 BACKENDS = ["numpy", *sorted(PLUGINS)]
 
-# To build the wheels under test; the framework of the backend that docs/write-a-backend.md makes; data sets.
-TEST_TOOLS = ["autograd", "build", "scikit-learn"]
+# To build the wheels under test; what the example distributions wrap; data sets.
+TEST_TOOLS = ["array-api-strict", "autograd", "build", "hatchling", "nlopt", "scikit-learn"]
 PLUGIN_TOOLS = {"jax": ["equinox", "flax"]}  # whose modules are nests to JAX
 PEERS = ["autograd-minimize", "botorch", "dict-minimize", "pytorch-minimize"]
 
@@ -214,7 +215,7 @@ def lint(session: nox.Session) -> None:
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def unit(session: nox.Session, backend: str) -> None:
     """All tests but the matrix, with one backend installed; what needs another says so and is skipped."""
-    apart = ["test_matrix.py", "test_packaging.py", "test_docs.py"]  # these have sessions of their own
+    apart = ["test_matrix.py", "test_packaging.py", "test_docs.py", "test_examples.py"]  # in sessions of their own
     folders = [
         "tests",
         *(str(PLUGINS[name].relative_to(ROOT) / "tests") for name in [backend] if name in PLUGINS),
@@ -245,7 +246,8 @@ def oldest(session: nox.Session) -> None:
 def run_numpy_part(session: nox.Session, name: str, python: str, *requirements: str) -> None:
     """All of the core's tests in an environment with NumPy's backend alone."""
     made = environment(session, name, *TEST_TOOLS, *requirements, extras="[testing]", python=python)
-    run_pytest(session, made, "-q", "tests", "--ignore=tests/test_packaging.py", "--ignore=tests/test_docs.py")
+    apart = ["test_packaging.py", "test_docs.py", "test_examples.py"]
+    run_pytest(session, made, "-q", "tests", *(f"--ignore=tests/{name}" for name in apart))
 
 
 @nox.session(reuse_venv=True)
@@ -269,6 +271,14 @@ def docs(session: nox.Session, backend: str) -> None:
 def packaging(session: nox.Session, backend: str) -> None:
     """What the distributions hold and say of themselves; ``dmin-core[<backend>]`` installs from a folder."""
     run_pytest(session, backend_environment(session, backend), "tests/test_packaging.py")
+
+
+@nox.session(venv_backend="none")
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def examples(session: nox.Session, backend: str) -> None:
+    """The example distributions, installed; beyond NumPy and PyTorch the one that is for every framework."""
+    chosen = [] if backend in ("numpy", "torch") else ["-k", "calibration_library"]
+    run_pytest(session, backend_environment(session, backend), "tests/test_examples.py", *chosen)
 
 
 @nox.session(venv_backend="none")

@@ -143,7 +143,7 @@ FLOATS = {
 """The dtypes that can be optimised, by name, and their bits. Eight-bit floats are no numbers to take a step in."""
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=64, typed=True)
 def dtype_name(dtype: Any) -> str:
     """A framework's dtype by the name they all share: ``float32`` for ``torch.float32``."""
     return (getattr(dtype, "name", None) or str(dtype)).rpartition(".")[2]
