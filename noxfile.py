@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import site
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -43,7 +44,10 @@ BACKENDS = ["numpy", *sorted(PLUGINS)]
 
 # To build the wheels under test; what the example distributions wrap; data sets.
 TEST_TOOLS = ["array-api-strict", "autograd", "build", "hatchling", "nlopt", "scikit-learn"]
-PLUGIN_TOOLS = {"jax": ["equinox", "flax"]}  # whose modules are nests to JAX
+PLUGIN_TOOLS = {
+    "cupy": ["cupy-cuda12x"],  # which imports without a GPU, to say so and to check names against
+    "jax": ["equinox", "flax"],  # whose modules are nests to JAX
+}
 PEERS = ["autograd-minimize", "botorch", "dict-minimize", "pytorch-minimize"]
 
 # `python -c` and `python -m` in the tests' subprocesses would otherwise find the tree, where they were
@@ -72,7 +76,8 @@ def builtin_methods(path: Path = ROOT / "dmin_core" / "solvers" / "__init__.py")
     return names
 
 
-PAIRS = [(backend, method) for backend in BACKENDS for method in builtin_methods()]
+# CuPy computes on a GPU only: `gpu` runs its kit, which has every method in it.
+PAIRS = [(backend, method) for backend in BACKENDS if backend != "cupy" for method in builtin_methods()]
 
 # What this run of nox has made so far. None stands for what it has tried in vain: one report of a failed
 # build or download is enough.
@@ -320,3 +325,53 @@ def bench(session: nox.Session) -> None:
     python = environment(session, "bench", "scikit-learn", *PEERS, plugins=sorted(PLUGINS))
     # Its modules stand beside it, where PYTHONSAFEPATH would not let it look; a script brings no more of the tree.
     session.run(python, "benchmarks/compare.py", *session.posargs, external=True, env={"PYTHONPATH": None})
+
+
+# The backends whose kit runs on a GPU too: what is marked gpu in their tests.
+GPU_BACKENDS = ["cupy", "jax", "torch"]
+
+ASK_FOR_GPUS = """
+import sys
+from dmin_core import backends
+info = backends()[sys.argv[1]]
+print(" ".join(device for device in info.devices if "cpu" not in device.lower()))
+print(str(info.error or info.framework).partition("\\n")[0])
+"""
+
+
+def gpu_environment(session: nox.Session) -> Path:
+    """The Python of ``.nox/gpu``: dmin's wheels over the frameworks of the Python that runs nox.
+
+    Which of a framework's many CUDA wheels fits is the machine's to say, and a machine with a GPU may have no network:
+    so its own are lent, and nothing is downloaded but what the core and the kit need and the machine lacks.
+    """
+
+    def make() -> Path:
+        wheels = [wheel(session, "dmin_core"), *(wheel(session, f"dmin_{backend}") for backend in GPU_BACKENDS)]
+        home = ROOT / ".nox" / "gpu"
+        shutil.rmtree(home, ignore_errors=True)
+        python, _ = virtualenv(session, home, {"python": sys.version})
+        where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        own = str(session.run(python, "-c", where, external=True, silent=True)).strip()
+        Path(own, "lender.pth").write_text("\n".join(site.getsitepackages()))
+        pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        session.run(*pip, "--force-reinstall", "--no-deps", *map(str, wheels), external=True)
+        session.run(*pip, f"{wheels[0]}[testing]", external=True)
+        return python
+
+    return once(session, ".nox/gpu", make)
+
+
+@nox.session(venv_backend="none")
+@nox.parametrize("backend", GPU_BACKENDS, ids=GPU_BACKENDS)
+def gpu(session: nox.Session, backend: str) -> None:
+    """The kit on a GPU, in the frameworks of the Python that runs nox; without one, DMIN_REQUIRE_GPU=1 has it fail."""
+    python = gpu_environment(session)
+    env = {**os.environ, **WHEELS_ONLY}
+    said = str(session.run(python, "-c", ASK_FOR_GPUS, backend, external=True, silent=True, env=env))
+    found, framework = said.rstrip("\n").split("\n")[-2:]
+    if not found and os.environ.get("DMIN_REQUIRE_GPU") != "1":
+        session.skip(f"{backend} has no GPU here: {framework}")
+    session.log(f"{framework} on {found}")
+    tests = PLUGINS[backend] / "tests"
+    session.run(python, "-m", "pytest", "-m", "gpu", tests, *session.posargs, external=True, env=env)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.0.1"
 
+from ._errors import BackendUnavailableError as BackendUnavailableError
 from ._errors import BrokenPluginError as BrokenPluginError
 from ._errors import DminError as DminError
 from ._errors import InputError as InputError

@@ -50,6 +50,10 @@ class BrokenPluginError(PluginError):
     """A distribution provides the backend or method, but it could not be loaded; the cause is chained."""
 
 
+class BackendUnavailableError(PluginError):
+    """What an installed backend needs of the machine is not there; the message says what was found."""
+
+
 class PluginClashError(PluginError):
     """Two distributions provide the same name."""
 

@@ -45,9 +45,7 @@ class Objective:
             return self._python_scalar(value)
         if value.dtype not in self._checked:
             self._check_dtype(value)
-        if len(shape):
-            return self._reshape(value, tuple(shape))
-        return value
+        return value if getattr(value, "ndim", None) == 0 else self._reshape(value, shape)
 
     def _python_scalar(self, value: Any) -> float | complex:
         if isinstance(value, float | int):
@@ -74,11 +72,18 @@ class Objective:
             )
         self._checked.add(value.dtype)
 
-    @staticmethod
-    def _reshape(value: Any, shape: tuple[int, ...]) -> Any:
-        if all(d == 1 for d in shape):
-            return value.reshape(())
-        raise ObjectiveError(f"`fun` returned shape {shape}; minimize needs a scalar. Sum or average it first.")
+    def _reshape(self, value: Any, shape: Any) -> Any:
+        try:
+            known = tuple(shape)
+        except ValueError as cause:  # TensorFlow's, of what came out of Python code that it cannot see into
+            raise ObjectiveError(
+                f"`fun` returned an array of unknown shape ({cause}); minimize needs a scalar. Say its shape, ()."
+            ) from cause
+        if known == ():
+            return value
+        if all(d == 1 for d in known):
+            return self.structure.namespace(value).reshape(value, ())
+        raise ObjectiveError(f"`fun` returned shape {known}; minimize needs a scalar. Sum or average it first.")
 
     def _key(self) -> Any:
         return (self.fun, self.structure.key, self.compile)

@@ -45,7 +45,7 @@ class Structure:
     ) -> None:
         self.spec, self.template, self.variables = spec, template, variables
         self.shapes, self.dtypes, self.special = shapes, dtypes, special
-        self._split, self._restore = backend.split, backend.restore
+        self._split, self._restore, self.namespace = backend.split, backend.restore, backend.namespace
         self._has_static = len(variables) < len(template)
         self._plain = not self._has_static and not special
 
@@ -204,7 +204,9 @@ class Tree:
         if _bits(array.dtype) >= 32:
             return array
         xp = self.backend.namespace(array)
-        return xp.astype(array, xp.float32)
+        # By `split`, which casts where its vector is: a framework may else do so on some current device.
+        (wide,) = self.backend.split(xp.reshape(array, (-1,)), ((math.prod(array.shape),),), (xp.float32,))
+        return wide
 
     def _find_special(self, arrays: Sequence[Any]) -> dict[int, Any]:
         """The variables that `fun` must not get as plain pieces of the vector (tensor subclasses)."""

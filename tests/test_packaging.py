@@ -225,8 +225,9 @@ def lend_all_but_dmin(python, lender):
 
 
 def missing_here(folder):
-    """The names of what a plugin requires, its framework first of all, that is not installed."""
-    foreign = [need.name for _, need in requirements(folder) if not need.name.startswith("dmin-")]
+    """The names of what a plugin requires, its framework first of all, that is not installed; extras are optional."""
+    needs = [need.name for extra, need in requirements(folder) if extra is None]
+    foreign = [name for name in needs if not name.startswith("dmin-")]
     installed = {canonicalize_name(each.metadata["Name"]) for each in importlib.metadata.distributions()}
     return [name for name in foreign if canonicalize_name(name) not in installed]
 

@@ -67,9 +67,9 @@ FAULTS = {
         "from_numpy must take the shape from the host's array\n  got:      (2,)\n  expected: (3,)",
     ),
     "one buffer for all points": (
-        ("from_numpy", lambda true: sharing_one_buffer(true, np.zeros(3))),
+        ("feed", lambda true: sharing_one_buffer(true, np.zeros(3))),
         lambda kit, patch: kit.test_points_outlive_the_evaluation("L-BFGS-B", patch),
-        "from_numpy must not view memory that L-BFGS-B writes (to the last bit)",
+        "feed must not view memory that L-BFGS-B writes (to the last bit)",
     ),
     "gradient wrong in one number": (
         ("value_and_grad", lambda true: with_fault(true, off)),

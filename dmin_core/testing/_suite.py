@@ -375,13 +375,13 @@ class BackendTests:
             must("The backend", f"must restore the state after an error ({method})", self.state(), before)
 
     def test_points_outlive_the_evaluation(self, gradient_method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What `from_numpy` made is never written again by a solver: `fun` may have kept it."""
+        """What `feed` made is never written again by a solver: `fun` may have kept it."""
         fun, x0, data = self._in_framework(smooth(), self.widest)
-        made = self._record(monkeypatch, "from_numpy")
+        made = self._record(monkeypatch, "feed")
         self._minimize(fun, x0, args=data, method=gradient_method)
         for before, array in made:
             promise = f"must not view memory that {gradient_method} writes"
-            must_match("from_numpy", promise, self.hooks.to_numpy(array), before)
+            must_match("feed", promise, self.hooks.to_numpy(array), before)
 
     def test_runs_are_deterministic(self) -> None:
         """The same call gives the same values, to the last bit."""

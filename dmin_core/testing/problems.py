@@ -254,7 +254,7 @@ def logistic_regression(inputs: np.ndarray, labels: np.ndarray) -> KnownProblem:
             z = inputs @ x["w"] + x["b"]
             # log(1 + exp(z)) - labels z, in a form that holds for z twice as large
             loss = xp.log(xp.exp(z / 2) + xp.exp(-z / 2)) + (0.5 - labels) * z
-            return xp.sum(loss) / len(inputs) + 0.5 * ridge * xp.sum(x["w"] ** 2)
+            return xp.sum(loss) / inputs.shape[0] + 0.5 * ridge * xp.sum(x["w"] ** 2)
 
         return fun
 

@@ -10,11 +10,7 @@ import functools
 import os
 from typing import Any
 
-from dmin_core import PluginError
-
-
-class BackendUnavailableError(PluginError):
-    """The backend is installed, but what it needs of the machine is not there; the message says what was found."""
+from dmin_core import BackendUnavailableError
 
 
 def load_cupy() -> Any:

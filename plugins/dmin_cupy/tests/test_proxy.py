@@ -18,9 +18,6 @@ from dmin_cupy import _array_api
 
 strict = pytest.importorskip("array_api_strict", reason="array-api-strict, on which the proxy runs, is not installed")
 
-# The core keeps a cache by dtype, in which NumPy's are too; array-api-strict warns of each such comparison.
-pytestmark = pytest.mark.filterwarnings("ignore:.*You are comparing a array_api_strict dtype:UserWarning")
-
 HOST, DEVICE = strict.Device("CPU_DEVICE"), strict.Device("device1")
 
 current = [HOST]

@@ -30,3 +30,9 @@ class TestJax(BackendTests):
 
     def state(self):
         return jax.config.jax_enable_x64, jax.config.jax_default_device, jax.config.jax_disable_jit
+
+
+@pytest.mark.gpu
+class TestJaxOnGpu(TestJax):
+    def array(self, values, dtype):
+        return jax.device_put(super().array(values, dtype), jax.devices("gpu")[0])
