@@ -33,6 +33,7 @@ nox.options.sessions = [
     "pythons",
     "oldest",
     "tests",
+    "matrix",
 ]  # what fails soonest comes first
 
 ROOT = Path(__file__).parent.resolve()
@@ -290,16 +291,61 @@ def examples(session: nox.Session, backend: str) -> None:
 @nox.parametrize("backend, method", PAIRS, ids=[", ".join(pair) for pair in PAIRS])
 def tests(session: nox.Session, backend: str, method: str) -> None:
     """Every problem of the matrix by one method of one backend."""
-    run_pytest(
-        session,
-        backend_environment(session, backend),
-        "tests/test_matrix.py",
-        "-q",
-        "--backend",
-        backend,
-        "--method",
-        method,
-    )
+    notes = once(session, "matrix notes", empty_notes) / f"{backend}, {method}.json"
+    chosen = ["--backend", backend, "--method", method, "--matrix-report", str(notes)]
+    run_pytest(session, backend_environment(session, backend), "tests/test_matrix.py", "-q", *chosen)
+
+
+NOTES = ROOT / ".nox" / "matrix"
+
+
+def empty_notes() -> Path:
+    """Where `tests` notes down how each case went, without what an earlier run of nox left there."""
+    shutil.rmtree(NOTES, ignore_errors=True)
+    NOTES.mkdir(parents=True)
+    return NOTES
+
+
+def matrix_table() -> str:
+    """The table of what works, a row a method, from the notes of `tests`."""
+    found: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for path in sorted(NOTES.glob("*.json")):
+        for case in json.loads(path.read_text(encoding="utf-8")):
+            found.setdefault((case["backend"], case["method"]), []).append(case)
+    columns = [backend for backend in BACKENDS if any(pair[0] == backend for pair in PAIRS)]
+    lines = [f"| Method | {' | '.join(columns)} |", f"|---{'|---' * len(columns)}|"]
+    for method in builtin_methods():
+        cells = []
+        for backend in columns:
+            cases = found.get((backend, method), [])
+            passed = sum(case["outcome"] == "passed" for case in cases)
+            skipped = sorted({case["why"] for case in cases if case["outcome"] == "skipped"})
+            cells.append(f"{passed} of {len(cases)}" + (f" ({'; '.join(skipped)})" if skipped else ""))
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+@nox.session(venv_backend="none")
+def matrix(session: nox.Session) -> None:
+    """Write the table of the matrix to .nox/matrix.md, and check README.md's; ``nox -s matrix -- write`` puts it there.
+
+    After `tests`, whose notes it reads.
+    """
+    if not any(NOTES.glob("*.json")):
+        session.skip("no tests(backend, method) has been run")
+    table = matrix_table()
+    (ROOT / ".nox" / "matrix.md").write_text(table + "\n", encoding="utf-8")
+    session.log(f"the table of the matrix is in .nox/matrix.md\n{table}")
+    readme = ROOT / "README.md"
+    before, opening, rest = readme.read_text(encoding="utf-8").partition("<!-- made by nox -s matrix -->\n")
+    _, closing, after = rest.partition("<!-- end -->")
+    if not opening or not closing:
+        session.error("README.md has no table between <!-- made by nox -s matrix --> and <!-- end -->")
+    wanted = f"{before}{opening}{table}\n{closing}{after}"
+    if "write" in session.posargs:
+        readme.write_text(wanted, encoding="utf-8")
+    elif readme.read_text(encoding="utf-8") != wanted:
+        session.error("README.md's table of what works is another; nox -s matrix -- write puts this one there")
 
 
 @nox.session(venv_backend="none")

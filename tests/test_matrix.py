@@ -82,7 +82,9 @@ def _chosen(metafunc, option, known):
 
 # SciPy's quasi-Newton update for trust-constr says so of differences that are the same twice, as in float32.
 @pytest.mark.filterwarnings("ignore:delta_grad == 0.0:UserWarning")
-def test_answer_is_found(backend, method, problem, dtype):
+def test_answer_is_found(backend, method, problem, dtype, record_property):
+    for name, value in (("backend", backend), ("method", method), ("problem", problem), ("dtype", dtype)):
+        record_property(name, value)  # for --matrix-report
     host, ability, problem = get_backend(backend), methods()[method], PROBLEMS[problem]()
     xp = host.namespace(host.from_numpy(np.zeros(1), None))
     fun, x0, data = problem.pose(xp, lambda array: host.from_numpy(np.array(array, dtype=dtype), None))

@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from dmin_core import hookimpl, with_backend
+from dmin_core import BackendUnavailableError, hookimpl, with_backend
 
 from . import _array_api, _gpu
-from ._gpu import BackendUnavailableError
 
 __version__ = "0.0.1"
 __all__ = ["BackendUnavailableError", "minimize"]
