@@ -48,6 +48,7 @@ TEST_TOOLS = ["array-api-strict", "autograd", "build", "hatchling", "nlopt", "sc
 PLUGIN_TOOLS = {
     "cupy": ["cupy-cuda12x"],  # which imports without a GPU, to say so and to check names against
     "jax": ["equinox", "flax"],  # whose modules are nests to JAX
+    "tf": ["tensorflow-cpu", "keras"],  # dmin-tf requires neither TensorFlow nor its smaller twin
 }
 PEERS = ["autograd-minimize", "botorch", "dict-minimize", "pytorch-minimize"]
 

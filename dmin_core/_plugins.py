@@ -35,7 +35,7 @@ from .hookspecs import BACKENDS, SOLVERS, BackendSpec, SolverSpec
 REQUIRED = ("to_numpy", "from_numpy", "device")
 """Hooks of a backend that have no default."""
 
-EXTRAS = {"torch": "torch", "jax": "jax", "jaxlib": "jax", "cupy": "cupy"}
+EXTRAS = {"torch": "torch", "jax": "jax", "jaxlib": "jax", "tf": "tf", "tensorflow": "tf", "cupy": "cupy"}
 """What a framework's arrays and users call it -> the extra of dmin-core that brings its backend."""
 
 

@@ -49,8 +49,8 @@ def test_callback_of_intermediate_result_gets_value_and_counts(method):
     result = run(method, callback)
     assert len(seen) > 0
     for value, said, fields in seen:
-        if method == "COBYLA" and OLD_SCIPY:  # which does not say: the best so far
-            assert said <= value
+        if method == "COBYLA" and OLD_SCIPY:  # which calls back before it evaluates x: the best so far
+            assert np.isfinite(said)
         else:
             assert said == pytest.approx(value)
         assert {"x", "fun", "nit", "nfev", "njev"} <= fields.keys()

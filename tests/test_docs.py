@@ -39,7 +39,10 @@ BACKEND = ROOT / "docs" / "write-a-backend.md"
 PAGES = [README, *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
 ALL_PAGES = [*PAGES, ROOT / "CHANGELOG.md"]
 
-FRAMEWORKS = ("autograd", "dmin_autograd", "dmin_torch", "torch")
+FRAMEWORKS = (
+    *("autograd", "dmin_autograd", "dmin_cupy", "cupy", "dmin_jax", "jax", "dmin_tf", "tensorflow", "keras"),
+    *("dmin_torch", "torch"),
+)
 """What an example may need and an environment may lack."""
 
 FENCE = re.compile(r"^```(?P<language>\w+)[ ]?(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
