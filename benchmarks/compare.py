@@ -1,17 +1,19 @@
 """How fast `minimize` is beside what a careful user writes by hand and beside its peers.
 
-    pip install dict-minimize pytorch-minimize autograd-minimize botorch scikit-learn
+    pip install dict-minimize pytorch-minimize autograd-minimize botorch jaxopt scikit-learn
     python benchmarks/compare.py                       # all tasks, one process, one thread
+    python benchmarks/compare.py --framework jax       # or tf, or torch, which is the default
     python benchmarks/compare.py --tasks rosen10,mlp --contenders dmin,hand-written --rounds 11
     python benchmarks/compare.py --check               # fails, naming what fails, if a limit is exceeded
     python benchmarks/compare.py --threads default     # one thread against a user's default, small tasks
 
-The last runs each setting in processes of its own, in turn, since threads are settled at import; `--threads
+The last, for torch alone, runs each setting in processes of its own, in turn, since threads are settled at import; `--threads
 keep` takes the environment as it is. Peers that are not installed are named and left out.
 
 `µs each` is the time an evaluation; `x-limit` divides it by a bare value and gradient of the same objective
 in the same framework, timed around each run; `each / by hand` and `ms / by hand` are ratios to the
-hand-written version, per evaluation and in all, as medians of the ratios within each round.
+hand-written version, per evaluation and in all, as medians of the ratios within each round. Where the framework
+compiles, a first call is compared too.
 """
 
 import argparse
@@ -24,9 +26,8 @@ from pathlib import Path
 
 import threads
 
-FRAMEWORKS = tuple(threads.CONTROLS)
-PEERS = ("dict-minimize", "autograd-minimize", "botorch", "pytorch-minimize")
-VERSIONS = ("dmin-core", "numpy", "scipy", *FRAMEWORKS, *PEERS)
+PEERS = ("dict-minimize", "autograd-minimize", "botorch", "pytorch-minimize", "jaxopt")
+VERSIONS = ("dmin-core", "numpy", "scipy", "torch", "jax", "tensorflow", "tensorflow-cpu", *PEERS)
 PAIRS = 3
 
 
@@ -34,14 +35,17 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     verbatim = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=verbatim)
-    parser.add_argument("--framework", choices=FRAMEWORKS, default="torch")
+    parser.add_argument("--framework", choices=threads.FRAMEWORKS, default="torch")
     parser.add_argument("--tasks", metavar="A,B", help="only these tasks")
     parser.add_argument("--contenders", metavar="A,B", help="only these contenders")
     parser.add_argument("--rounds", type=int, help="rounds a task, or pairs of processes")
     parser.add_argument("--threads", default="1", metavar="N", help="a number, `keep` or `default`")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--check", action="store_true", help="exit with 1 and name what fails")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.threads == "default" and options.framework not in threads.CONTROLS:
+        parser.error(f"--threads default is for {', '.join(threads.CONTROLS)}: others have no control here")
+    return options
 
 
 def chosen(names: str | None, known: tuple[str, ...]) -> list[str]:
@@ -86,6 +90,7 @@ def contest(options: argparse.Namespace) -> tuple[dict, list[str]]:
         print(report.task_report(name, measured[name]), flush=True)
     scipy_driven = [each.name for each in everyone if each.drives_scipy]
     figures = {"tasks": measured, "scipy_driven": scipy_driven, "left_out": left_out}
+    print("".join(f"NOTED {note}\n" for note in limits.notes(figures)), end="")
     return figures, limits.failures(figures)
 
 

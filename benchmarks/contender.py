@@ -1,10 +1,18 @@
-"""What a contender is in any framework, and which of them are here."""
+"""What a contender is in any framework, what all are told, and which of them are here."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 OURS = "dmin"
 REFERENCE = "hand-written"
+
+PAIRS = 10
+GRADIENT = 1e-5
+
+
+def scipy_options(maxiter: int) -> dict[str, float]:
+    """What every contender that drives SciPy's L-BFGS-B passes on."""
+    return {"maxiter": maxiter, "maxcor": PAIRS, "gtol": GRADIENT, "ftol": 0.0}
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,29 @@ timed as well, so that each run is judged by the speed the machine had around it
 round, between neighbours in time, and only then the median over the rounds. Every round has another order, the
 same in every call: a run inherits the allocator's state from the one before it, and at n = 10^6 whoever came
 after pytorch-minimize was a tenth slower for it.
+
+Evaluations are counted by the objective itself: nobody's own count has to be believed. Where objectives are
+compiled that takes an operation of its own, which costs time; so it is done in a run apart. All are
+deterministic, and make the same evaluations again when timed.
+
+A first call, where a framework compiles, is timed on functions made anew, with one iteration: what the others
+take is in the times of the warm runs.
 """
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 from statistics import median
 from time import perf_counter
 from types import ModuleType
 
-from contender import REFERENCE
+from contender import OURS, REFERENCE
 from tasks import Task
 
 SECONDS_A_TASK = 60.0
 ROUNDS = (5, 31)
+FIRST_ROUNDS = 5
 SECONDS_BARE = 0.01
 
 
@@ -38,19 +46,6 @@ class Sample:
         return self.seconds / self.evaluations
 
 
-class Counted:
-    """An objective that counts its calls: nobody's own count has to be believed."""
-
-    def __init__(self, fun: Callable):
-        self.fun = fun
-        self.calls = 0
-
-    def __call__(self, leaves):
-        """Evaluate and count."""
-        self.calls += 1
-        return self.fun(leaves)
-
-
 def time_bare(bare: Callable[[], object]) -> float:
     """Median seconds of a bare evaluation, over at least three and a hundredth of a second."""
     times: list[float] = []
@@ -61,46 +56,77 @@ def time_bare(bare: Callable[[], object]) -> float:
     return median(times)
 
 
-def sample(run: Callable, fun: Callable, start, maxiter: int, bare: Callable[[], object]) -> Sample:
-    """Run one contender once."""
+def timed(framework: ModuleType, run: Callable, *arguments) -> tuple[float, object]:
+    """Seconds of one run, and what it found."""
     gc.collect()
-    before = time_bare(bare)
-    counted = Counted(fun)
     begin = perf_counter()
-    found = run(counted, start, maxiter)
-    seconds = perf_counter() - begin
-    after = time_bare(bare)
-    return Sample(seconds, counted.calls, (before + after) / 2, fun(found).item())
-
-
-def rounds_for(seconds_a_round: float) -> int:
-    """As many rounds as fit into the time for a task, within reason."""
-    fewest, most = ROUNDS
-    return min(most, max(fewest, round(SECONDS_A_TASK / seconds_a_round)))
+    found = run(*arguments)
+    framework.wait(found)
+    return perf_counter() - begin, found
 
 
 def measure(task: Task, framework: ModuleType, runs: dict[str, Callable], rounds: int | None) -> dict:
     """Run all contenders on a task in turn, and summarise."""
     fun, start = framework.objective(task), framework.start(task)
     bare = framework.bare(fun, start)
-
     shuffle = Random(0).sample
+    evaluations = {name: count(task, framework, run, start) for name, run in runs.items()}
+
+    def sample(name: str) -> Sample:
+        before = time_bare(bare)
+        seconds, found = timed(framework, runs[name], fun, start, task.maxiter)
+        after = time_bare(bare)
+        return Sample(seconds, evaluations[name], (before + after) / 2, float(fun(found)))
 
     def one_round() -> dict[str, Sample]:
-        order = shuffle(list(runs), len(runs))
-        return {name: sample(runs[name], fun, start, task.maxiter, bare) for name in order}
+        return {name: sample(name) for name in shuffle(list(runs), len(runs))}
 
-    begin = perf_counter()
-    one_round()
-    rounds = rounds or rounds_for(perf_counter() - begin)
-    samples = [one_round() for _ in range(rounds)]
+    if framework.COMPILES:
+        one_round()  # elsewhere counting was warm-up enough
+    samples = list(take_rounds(one_round, rounds))
     return {
         "n": task.size,
         "leaves": task.leaves,
         "maxiter": task.maxiter,
-        "rounds": rounds,
+        "rounds": len(samples),
         "bare_seconds": median(each.bare for turn in samples for each in turn.values()),
         "contenders": {name: summary(name, samples) for name in runs},
+        "first": first_calls(task, framework, runs),
+    }
+
+
+def count(task: Task, framework: ModuleType, run: Callable, start) -> int:
+    """Evaluations of one contender's run."""
+    counted = framework.Counted(framework.objective(task))
+    run(counted, start, task.maxiter)
+    return counted.calls
+
+
+def take_rounds(one_round: Callable[[], dict], rounds: int | None) -> Iterator[dict]:
+    """So many rounds, or else as many as fit into the time for a task, within reason."""
+    fewest, most = (rounds, rounds) if rounds else ROUNDS
+    begin = perf_counter()
+    for taken in range(most):
+        if taken >= fewest and perf_counter() - begin > SECONDS_A_TASK:
+            return
+        yield one_round()
+
+
+def first_calls(task: Task, framework: ModuleType, runs: dict[str, Callable]) -> dict[str, float] | None:
+    """Seconds of a first call, ours and by hand, and the median of their ratios within each round."""
+    if not framework.COMPILES or not {OURS, REFERENCE} <= runs.keys():
+        return None
+    start = framework.start(task)
+
+    def seconds(name: str) -> float:
+        return timed(framework, runs[name], framework.objective(task), start, 1)[0]
+
+    orders = [(OURS, REFERENCE), (REFERENCE, OURS)]
+    rounds = [{name: seconds(name) for name in orders[k % 2]} for k in range(FIRST_ROUNDS)]
+    return {
+        OURS: median(turn[OURS] for turn in rounds),
+        REFERENCE: median(turn[REFERENCE] for turn in rounds),
+        "ratio": median(turn[OURS] / turn[REFERENCE] for turn in rounds),
     }
 
 
@@ -109,7 +135,7 @@ def summary(name: str, rounds: list[dict[str, Sample]]) -> dict:
     own = [turn[name] for turn in rounds]
     return {
         "seconds": median(each.seconds for each in own),
-        "evaluations": int(median(each.evaluations for each in own)),
+        "evaluations": own[-1].evaluations,
         "seconds_an_evaluation": median(each.each for each in own),
         "x_limit": median(each.each / each.bare for each in own),
         "fun": own[-1].fun,

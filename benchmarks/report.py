@@ -1,5 +1,6 @@
 """The tables that people read."""
 
+from contender import OURS, REFERENCE
 from measure import to_reference
 
 COLUMNS = ("", "ms", "evaluations", "µs each", "x-limit", "each / by hand", "ms / by hand", "f")
@@ -27,7 +28,15 @@ def task_report(name: str, task: dict) -> str:
         f"a bare evaluation {1e6 * task['bare_seconds']:,.0f} µs; medians of {task['rounds']} rounds"
     )
     rows = [contender_row(contender, figures) for contender, figures in task["contenders"].items()]
-    return f"{heading}\n{table([COLUMNS, *rows])}\n"
+    return f"{heading}\n{table([COLUMNS, *rows])}\n{first_report(task['first'])}"
+
+
+def first_report(first: dict[str, float] | None) -> str:
+    """A line on first calls, where there was something to compile."""
+    if first is None:
+        return ""
+    ours, by_hand = (f"{name} {1e3 * first[name]:,.0f} ms" for name in (OURS, REFERENCE))
+    return f"first call, one iteration: {ours}, {by_hand}, ratio {first['ratio']:.3f}\n"
 
 
 def contender_row(name: str, figures: dict) -> tuple[str, ...]:

@@ -17,7 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 
+FRAMEWORKS = ("torch", "jax", "tf")
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+XLA_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 CONTROLS = {"torch": "torch.optim.LBFGS"}
 ROUNDS_A_PROCESS = 5
 
@@ -25,6 +27,8 @@ ROUNDS_A_PROCESS = 5
 def limit(count: int) -> None:
     """Hold every library imported from now on to `count` threads."""
     os.environ.update(dict.fromkeys(VARIABLES, str(count)))
+    if count == 1:  # XLA knows no other number
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_ONE_THREAD}".strip()
 
 
 def environment(count: int | None) -> dict[str, str]:

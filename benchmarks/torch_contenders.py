@@ -12,18 +12,10 @@ from importlib.metadata import distribution
 
 import scipy.optimize
 import torch
-from contender import Contender
+from contender import GRADIENT, PAIRS, Contender, scipy_options
 from torch_objectives import Leaves, Objective
 
-PAIRS = 10
-GRADIENT = 1e-5
-
 Run = Callable[[Objective, Leaves, int], Leaves]
-
-
-def scipy_options(maxiter: int) -> dict[str, float]:
-    """What every contender that drives SciPy's L-BFGS-B passes on."""
-    return {"maxiter": maxiter, "maxcor": PAIRS, "gtol": GRADIENT, "ftol": 0.0}
 
 
 def splitter(start: Leaves) -> Callable[[torch.Tensor], Leaves]:

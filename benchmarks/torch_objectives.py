@@ -9,6 +9,8 @@ from torch.nn.functional import cross_entropy
 Leaves = dict[str, torch.Tensor]
 Objective = Callable[[Leaves], torch.Tensor]
 
+COMPILES = False
+
 
 def rosenbrock(leaves: Leaves) -> torch.Tensor:
     """Sum over leaves of Rosenbrock's function of a chain."""
@@ -63,6 +65,23 @@ def bare(fun: Objective, leaves: Leaves) -> Callable[[], object]:
     leaves = {name: leaf.clone().requires_grad_() for name, leaf in leaves.items()}
     inputs = tuple(leaves.values())
     return lambda: torch.autograd.grad(fun(leaves), inputs)
+
+
+class Counted:
+    """An objective that counts its calls."""
+
+    def __init__(self, fun: Objective):
+        self.fun = fun
+        self.calls = 0
+
+    def __call__(self, leaves: Leaves) -> torch.Tensor:
+        """Evaluate and count."""
+        self.calls += 1
+        return self.fun(leaves)
+
+
+def wait(leaves: Leaves) -> None:
+    """Return at once: on a CPU torch hands out tensors that are computed."""
 
 
 def limit_threads(count: int) -> None:

@@ -119,6 +119,7 @@ class Problem:
         self.nfev = self.njev = self.nhev = self.nit = 0
         self.history: list[tuple[int, float, float, float]] = []
         self.best: Visit | None = None
+        self._least = math.inf
         self.last: Visit | None = None
         self.in_objective = self.in_copies = 0.0
         self.blas = SingleThreadedBlas()
@@ -233,7 +234,7 @@ class Problem:
     def _visit(self, x: np.ndarray) -> Visit:
         if self._limited:
             self._check_limits()
-        kept = np.array(x, dtype=float)
+        kept = x.copy() if self.private else np.array(x, dtype=float)
         f, g = self._compute((self._feed(x if self.private else kept.copy(), self._like),))
         visit = Visit(kept, f, g, self.strict or self._is_feasible(kept))
         if self.last is None:
@@ -241,14 +242,19 @@ class Problem:
         self.last = visit
         norm = math.nan
         if g is not None:
-            norm = _norm(g)
+            norm = math.sqrt(g.dot(g))
             if self.influence.undecided:
                 self.influence.look(g)
         self.history.append((self.nfev, f, norm, perf_counter() - self.started))
-        best = self.best
-        if math.isfinite(f) and (best is None or (f < best.f if best.feasible is visit.feasible else visit.feasible)):
-            self.best = visit
+        if f < self._least or not self.strict:
+            self._compare(visit)
         return visit
+
+    def _compare(self, visit: Visit) -> None:
+        """Keep a point that is better than the best: feasible before infeasible, then the lower value."""
+        best, f = self.best, visit.f
+        if math.isfinite(f) and (best is None or (f < best.f if best.feasible is visit.feasible else visit.feasible)):
+            self.best, self._least = visit, f
 
     def _how_to_compute(self, uses_gradient: bool) -> Callable[[Any], tuple[float, np.ndarray | None]]:
         """Value and gradient together where that is the cheaper, the value alone where the gradient is apart."""

@@ -37,7 +37,6 @@ __all__ = ["minimize"]
 minimize = with_backend("tf")
 
 Point = tuple[Any, ...]
-HALVES = (tf.bfloat16, tf.float16)
 ZERO = tf.UnconnectedGradients.ZERO
 ROWS_AT_ONCE = 256
 """Rows of a dense derivative computed in one vectorised sweep: each keeps a copy of the backward pass's memory."""
@@ -52,7 +51,7 @@ def to_numpy(array: Any) -> np.ndarray:
         if isinstance(array, np.ndarray):
             return array
         array = tf.convert_to_tensor(array)  # variables, and the slices that the gradient of tf.gather is
-    if array.dtype in HALVES:
+    if array.dtype.size == 2 and array.dtype.is_floating:
         array = tf.cast(array, tf.float32)
     return np.asarray(array)  # a view, where the tensor is on the host
 
@@ -61,8 +60,9 @@ def to_numpy(array: Any) -> np.ndarray:
 def from_numpy(array: np.ndarray, like: Any) -> tf.Tensor:
     if like is None:
         return tf.constant(array)
+    dtype = tf.as_dtype(like.dtype).as_numpy_dtype
     # A copy always: `from_dlpack` makes none, and aborts the process where NumPy's memory is not aligned to 64 bytes.
-    tensor = tf.constant(array.astype(tf.as_dtype(like.dtype).as_numpy_dtype, copy=False))
+    tensor = tf.constant(array if array.dtype == dtype else array.astype(dtype))
     where = _where(like)
     if tensor.device == where:
         return tensor

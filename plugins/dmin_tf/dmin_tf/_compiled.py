@@ -9,15 +9,16 @@ traced with them so: new values then trace nothing. If it cannot (it decides by 
 mixes float64 arrays with float32 leaves, which TensorFlow allows for arrays but not for tensors), they are constants
 of the graph, and new values make a new one. All else (strings, flags, integers, variables) always is a constant.
 
-**XLA** is for ``compile=True``. Measured on a CPU it takes a tenth to nine tenths off an evaluation, but with 200 leaves
-the first one takes twice as long, some seconds more; what pays, the user knows. It is not used where the graph has an
-operation with effects (assertions, which XLA leaves out without a word, random numbers, variables, Python functions),
+**XLA** is for ``compile=True``. Measured on a CPU it takes a tenth to nine tenths off an evaluation, but with 200
+leaves the first one takes twice as long, some seconds more; what pays, the user knows. It is not used where the graph
+has an operation with effects (assertions, which XLA leaves out without a word, random numbers, variables, Python functions),
 nor where XLA turns out not to know one of the operations: what runs then is the plain graph.
 """
 
 from __future__ import annotations
 
 import functools
+import operator
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -61,26 +62,47 @@ def prepare(transform: Callable[..., Any], fun: Any, points: int = 1) -> Callabl
     """
     if is_eager(fun):
         return _beside_its_point(transform(fun))
-    graphs = _graphs(transform, fun) if _is_hashable(fun) else Graphs(transform, fun)
-    kept: list[Any] = [None, None, None, None]
+    return Evaluator(_graphs(transform, fun) if _is_hashable(fun) else Graphs(transform, fun), points)
 
-    def evaluate(*arguments: Any) -> Any:
-        arrays = [array for point in arguments[:points] for array in point]
-        args = arguments[points:]
-        shapes = [array.shape for array in arrays]
-        if kept[0] is None or kept[1] != shapes or not _are_same(args, kept[2]):
-            try:
-                graph, inputs = graphs.find([len(point) for point in arguments[:points]], arrays, args)
-            except Exception as cause:
-                if any(symptom in str(cause) for symptom in SYMPTOMS) and not isinstance(cause, ObjectiveError):
-                    raise _not_traceable() from cause
-                raise
-            if not all(isinstance(arg, IMMUTABLE) for arg in args):
-                return graph(*arrays, *inputs)
-            kept[:] = [graph, shapes, args, inputs]
-        return kept[0](*arrays, *kept[3])
 
-    return evaluate
+class Evaluator:
+    """What calls the graphs of an objective, and remembers which one it called last.
+
+    Parameters
+    ----------
+    graphs : Graphs
+    points : int
+        How many of the first arguments are points.
+    """
+
+    __slots__ = ("args", "graph", "graphs", "inputs", "points", "shapes")
+
+    def __init__(self, graphs: Graphs, points: int) -> None:
+        self.graphs, self.points = graphs, points
+        self.graph: Any = None
+        self.shapes: Any = None
+        self.args: tuple[Any, ...] = ()
+        self.inputs: list[Any] = []
+
+    def __call__(self, *arguments: Any) -> Any:
+        points = self.points
+        if points == 1:
+            arrays, args = arguments[0], arguments[1:]
+        else:
+            arrays, args = sum(arguments[:points], ()), arguments[points:]
+        known = self.graph is not None and len(args) == len(self.args) and all(map(operator.is_, args, self.args))
+        if known and (self.shapes is None or self.shapes == [array.shape for array in arrays]):
+            return self.graph(*arrays, *self.inputs)
+        try:
+            graph, inputs = self.graphs.find([len(point) for point in arguments[:points]], arrays, args)
+        except Exception as cause:
+            if any(symptom in str(cause) for symptom in SYMPTOMS) and not isinstance(cause, ObjectiveError):
+                raise _not_traceable() from cause
+            raise
+        if all(isinstance(arg, IMMUTABLE) for arg in args):
+            self.graph, self.args, self.inputs = graph, args, inputs
+            self.shapes = None if self.graphs.dtypes else [array.shape for array in arrays]
+        return graph(*arrays, *inputs)
 
 
 def _beside_its_point(evaluate: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,10 +117,6 @@ def _beside_its_point(evaluate: Callable[..., Any]) -> Callable[..., Any]:
 
 IMMUTABLE = (tf.Tensor, float, int, str, type(None))
 """What the inputs that were made of it need not be made of again, as long as it is the same object."""
-
-
-def _are_same(args: Sequence[Any], before: Sequence[Any]) -> bool:
-    return len(args) == len(before) and all(a is b for a, b in zip(args, before, strict=True))
 
 
 def _is_hashable(fun: Any) -> bool:
