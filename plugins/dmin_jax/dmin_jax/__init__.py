@@ -192,7 +192,10 @@ def _prepare(transform: Callable[..., Any], fun: Any, points: int = 1) -> Callab
     """``transform(fun)``, compiled unless the objective says otherwise."""
     if getattr(fun, "compile", None) is False:
         return transform(fun)
-    plain, with_args = _compiled(transform, fun), _compiled_with_args(transform, fun)
+    try:
+        plain, with_args = _compiled(transform, fun), _compiled_with_args(transform, fun)
+    except TypeError:  # `fun` has no hash (a dataclass with __call__): compiled for this run alone
+        plain, with_args = _compiled.__wrapped__(transform, fun), _compiled_with_args.__wrapped__(transform, fun)
 
     def evaluate(*arguments: Any) -> Any:
         try:

@@ -116,6 +116,17 @@ def test_new_lambdas_do_not_pile_up():
     assert sum(ref() is not None for ref in alive) < 10
 
 
+def test_a_callable_without_a_hash_is_compiled_for_its_run():
+    @dataclasses.dataclass
+    class Distance:
+        centre: float
+
+        def __call__(self, x):
+            return jnp.sum((x - self.centre) ** 2)
+
+    np.testing.assert_allclose(minimize(Distance(3.0), jnp.zeros(2)).x, 3.0, atol=1e-4)
+
+
 def test_without_compiling_fun_runs_as_python_each_time():
     seen = []
 
