@@ -206,7 +206,8 @@ def run_pytest(session: nox.Session, python: Path, *arguments: str) -> None:
     # The problems are small, and OpenMP's threads spin for one another wherever another process wants a core:
     # measured with two such on two cores, 8 s for what takes 0.1 s with one thread. Speed with the threads that a
     # user gets is for benchmarks/ to watch.
-    env = {"OMP_NUM_THREADS": "1", **os.environ, **WHEELS_ONLY}
+    # TensorFlow's C++ says at length which processor it found.
+    env = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **WHEELS_ONLY}
     session.run(python.with_name("pytest"), *arguments, *session.posargs, external=True, env=env)
 
 

@@ -7,8 +7,8 @@
     python benchmarks/compare.py --check               # fails, naming what fails, if a limit is exceeded
     python benchmarks/compare.py --threads default     # one thread against a user's default, small tasks
 
-The last, for torch alone, runs each setting in processes of its own, in turn, since threads are settled at import; `--threads
-keep` takes the environment as it is. Peers that are not installed are named and left out.
+The last, for torch alone, runs each setting in processes of its own, in turn, since threads are settled at
+import; `--threads keep` takes the environment as it is. Peers that are not installed are named and left out.
 
 `µs each` is the time an evaluation; `x-limit` divides it by a bare value and gradient of the same objective
 in the same framework, timed around each run; `each / by hand` and `ms / by hand` are ratios to the

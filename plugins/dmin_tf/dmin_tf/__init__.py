@@ -75,7 +75,7 @@ def _where(array: Any) -> str:
     try:
         return array.device
     except AttributeError:
-        return tf.convert_to_tensor(array).device
+        return array.value.device
 
 
 @hookimpl

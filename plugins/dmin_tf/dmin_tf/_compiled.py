@@ -9,10 +9,10 @@ traced with them so: new values then trace nothing. If it cannot (it decides by 
 mixes float64 arrays with float32 leaves, which TensorFlow allows for arrays but not for tensors), they are constants
 of the graph, and new values make a new one. All else (strings, flags, integers, variables) always is a constant.
 
-**XLA** is for ``compile=True``. Measured on a CPU it takes a tenth to nine tenths off an evaluation, but with 200
+**XLA** is for ``compile=True``. Measured on a CPU it takes a tenth to three quarters off an evaluation, but with 200
 leaves the first one takes twice as long, some seconds more; what pays, the user knows. It is not used where the graph
-has an operation with effects (assertions, which XLA leaves out without a word, random numbers, variables, Python functions),
-nor where XLA turns out not to know one of the operations: what runs then is the plain graph.
+has an operation with effects (assertions, which XLA leaves out without a word, random numbers, variables, Python
+functions), nor where XLA turns out not to know one of the operations: what runs then is the plain graph.
 """
 
 from __future__ import annotations
