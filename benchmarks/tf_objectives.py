@@ -9,6 +9,8 @@ from collections.abc import Callable
 import tensorflow as tf
 from tasks import LAYERS, PENALTY, Task, digits
 
+tf.get_logger().setLevel("ERROR")  # it warns of graphs made anew, which is what is timed here
+
 Leaves = dict[str, tf.Tensor]
 Objective = Callable[[Leaves], tf.Tensor]
 
