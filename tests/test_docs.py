@@ -14,6 +14,7 @@ import doctest
 import importlib
 import importlib.util
 import io
+import itertools
 import os
 import pkgutil
 import re
@@ -184,9 +185,10 @@ def method_rows():
 
 
 def table_in(page):
-    lines = [line for line in page.read_text("utf-8").splitlines() if line.startswith("|")]
-    start = next(i for i, line in enumerate(lines) if line.startswith("| Method |"))
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start + 2 :]]
+    lines = page.read_text("utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| Method | Gradient |"))
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[start + 2 :])
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in rows]
 
 
 @pytest.mark.parametrize("page", [README, CHOOSE], ids=lambda page: page.name)

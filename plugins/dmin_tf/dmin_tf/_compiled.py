@@ -297,7 +297,8 @@ def _as_input(leaf: Any, dtype: Any) -> Any:
         return tf.constant(leaf) if leaf.dtype.kind in "fiubc" else None
     # As a tensor of half precision a float would lose digits that it has in Python.
     if isinstance(leaf, float | np.floating) and dtype.size >= 4:
-        return tf.constant(leaf, dtype)
+        # Of an array: TensorFlow keeps the tensor of every Python float that it ever saw.
+        return tf.constant(np.asarray(leaf, dtype.as_numpy_dtype))
     return None
 
 
