@@ -58,7 +58,6 @@ def time_bare(bare: Callable[[], object]) -> float:
 
 def timed(framework: ModuleType, run: Callable, *arguments) -> tuple[float, object]:
     """Seconds of one run, and what it found."""
-    gc.collect()
     begin = perf_counter()
     found = run(*arguments)
     framework.wait(found)
@@ -73,6 +72,7 @@ def measure(task: Task, framework: ModuleType, runs: dict[str, Callable], rounds
     evaluations = {name: count(task, framework, run, start) for name, run in runs.items()}
 
     def sample(name: str) -> Sample:
+        gc.collect()
         before = time_bare(bare)
         seconds, found = timed(framework, runs[name], fun, start, task.maxiter)
         after = time_bare(bare)
@@ -119,6 +119,7 @@ def first_calls(task: Task, framework: ModuleType, runs: dict[str, Callable]) ->
     start = framework.start(task)
 
     def seconds(name: str) -> float:
+        gc.collect()
         return timed(framework, runs[name], framework.objective(task), start, 1)[0]
 
     orders = [(OURS, REFERENCE), (REFERENCE, OURS)]
