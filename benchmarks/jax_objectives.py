@@ -104,6 +104,11 @@ class Counted:
         return self._calls
 
 
+def value(fun: Objective, leaves: Leaves) -> float:
+    """The objective's value as a number."""
+    return fun(leaves).item()
+
+
 def wait(leaves: Leaves) -> None:
     """Return when the leaves are there: JAX hands out arrays that it still computes."""
     jax.block_until_ready(leaves)

@@ -76,7 +76,7 @@ def measure(task: Task, framework: ModuleType, runs: dict[str, Callable], rounds
         before = time_bare(bare)
         seconds, found = timed(framework, runs[name], fun, start, task.maxiter)
         after = time_bare(bare)
-        return Sample(seconds, evaluations[name], (before + after) / 2, float(fun(found)))
+        return Sample(seconds, evaluations[name], (before + after) / 2, framework.value(fun, found))
 
     def one_round() -> dict[str, Sample]:
         return {name: sample(name) for name in shuffle(list(runs), len(runs))}

@@ -105,6 +105,11 @@ class Counted:
         return int(self.variable.numpy())
 
 
+def value(fun: Objective, leaves: Leaves) -> float:
+    """The objective's value as a number."""
+    return float(fun(leaves))
+
+
 def wait(leaves: Leaves) -> None:
     """Return at once: on a CPU TensorFlow hands out tensors that are computed."""
 

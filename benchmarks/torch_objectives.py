@@ -80,6 +80,11 @@ class Counted:
         return self.fun(leaves)
 
 
+def value(fun: Objective, leaves: Leaves) -> float:
+    """The objective's value as a number."""
+    return fun(leaves).item()
+
+
 def wait(leaves: Leaves) -> None:
     """Return at once: on a CPU torch hands out tensors that are computed."""
 
