@@ -50,7 +50,7 @@ PLUGIN_TOOLS = {
     "jax": ["equinox", "flax"],  # whose modules are nests to JAX
     "tf": ["tensorflow-cpu", "keras"],  # dmin-tf requires neither TensorFlow nor its smaller twin
 }
-PEERS = ["autograd-minimize", "botorch", "dict-minimize", "pytorch-minimize"]
+PEERS = ["autograd-minimize", "botorch", "dict-minimize", "jaxopt", "pytorch-minimize"]
 
 # `python -c` and `python -m` in the tests' subprocesses would otherwise find the tree, where they were
 # started, before the wheel. (Python 3.10 does not know this variable; every later one does.) DMIN_TEST_WHEELS
@@ -370,7 +370,7 @@ def build(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
     """Time dmin against code written by hand and against its peers; what follows ``--`` is for compare.py."""
-    python = environment(session, "bench", "scikit-learn", *PEERS, plugins=sorted(PLUGINS))
+    python = environment(session, "bench", "scikit-learn", *PEERS, *PLUGIN_TOOLS["tf"], plugins=sorted(PLUGINS))
     # Its modules stand beside it, where PYTHONSAFEPATH would not let it look; a script brings no more of the tree.
     session.run(python, "benchmarks/compare.py", *session.posargs, external=True, env={"PYTHONPATH": None})
 

@@ -279,7 +279,10 @@ class Problem:
                 blas.retake()
             done = perf_counter()
             self.in_objective += done - start
-        f, g = float(value), np.asarray(self.backend.to_numpy(gradient), dtype=float)
+        to_numpy = self.backend.to_numpy
+        # `float` is the quicker of the two for torch by 1 µs, and for JAX's arrays the slower by 4.
+        f = float(to_numpy(value)) if self.backend.compiles else float(value)
+        g = np.asarray(to_numpy(gradient), dtype=float)
         self.in_copies += perf_counter() - done
         return f, g
 
