@@ -176,6 +176,8 @@ def minimize(
         relative_step=options.get("finite_diff_rel_step"),
         absolute_step=options.get("eps"),
     )
+    # These report their iterations themselves; being called at each costs as much as the rest of a small evaluation.
+    problem.unwatched = callback is None and ability.private_x and not {"maxfun", "maxtime"}.intersection(options)
     run = _runner(method, ability)
     result: Result[T] = _run(run, problem, ability.name, tol, watch(callback, problem, ability.name), options)
     if options.get("disp"):
@@ -400,7 +402,7 @@ def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
 
     tree = problem.tree
     fields: dict[str, Any] = {
-        "nit": int(raw.get("nit", problem.nit)),
+        "nit": int(raw.get("nit", -1 if problem.unwatched else problem.nit)),
         "nfev": problem.nfev,
         "njev": problem.njev,
         "nhev": problem.nhev,

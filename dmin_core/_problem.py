@@ -115,6 +115,7 @@ class Problem:
             self._highest = bounds[1] + FEASIBLE * (1.0 + np.abs(bounds[1]))
         self.maxfun, self.maxtime = maxfun, maxtime
         self._limited = maxfun < math.inf or maxtime < math.inf
+        self.unwatched = False
         self.relative_step, self.absolute_step = relative_step, absolute_step
         self.nfev = self.njev = self.nhev = self.nit = 0
         self.history: list[tuple[int, float, float, float]] = []

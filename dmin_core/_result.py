@@ -36,8 +36,9 @@ class Result(OptimizeResult, Generic[T]):
     message : str
         The same in words.
     nit, nfev, njev, nhev : int
-        Iterations; evaluations of `fun`, of its gradient, and of its Hessian or products with it. An evaluation
-        of value and gradient together counts once in each; those made for finite differences count too.
+        Iterations (-1 where Ctrl-C ended a run that nothing watched, neither a callback nor a limit); evaluations of
+        `fun`, of its gradient, and of its Hessian or products with it. An evaluation of value and gradient together
+        counts once in each; those made for finite differences count too.
     method, backend : str
     history : numpy.recarray
         One record for each point that the method asked for: ``evaluation`` (nfev at that moment), ``fun``,

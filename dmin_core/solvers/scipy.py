@@ -43,7 +43,7 @@ def solve(
         tol=tol,
         bounds=_bounds(problem),
         # TNC knows no OptimizeResult, but where variables are fixed SciPy looks at the parameter's name all the same.
-        callback=(lambda xk: callback(xk)) if name == "TNC" else callback,
+        callback=None if problem.unwatched else (lambda xk: callback(xk)) if name == "TNC" else callback,
         options=_options(name, options),
         **_derivatives(name, problem),
     )
