@@ -402,7 +402,7 @@ def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
 
     tree = problem.tree
     fields: dict[str, Any] = {
-        "nit": int(raw.get("nit", -1 if problem.unwatched else problem.nit)),
+        "nit": int(raw.get("nit", problem.nit or (-1 if problem.unwatched else 0))),
         "nfev": problem.nfev,
         "njev": problem.njev,
         "nhev": problem.nhev,

@@ -341,15 +341,18 @@ class Problem:
         return self._pack(self._timed(self._call_jac, self._fresh(x), *self.args), "The gradient from `jac`")
 
     def _known_gradient(self, x: np.ndarray) -> np.ndarray | None:
-        known = next((v for v in (self.last, self.best) if v is not None and _same(v.x, x)), None)
+        known = self._known(x)
         return None if known is None else known.g
+
+    def _known(self, x: np.ndarray) -> Visit | None:
+        return next((v for v in (self.last, self.best) if v is not None and _same(v.x, x)), None)
 
     # -- second order ---------------------------------------------------------------------------------------
 
     def _second_order_point(self, x: np.ndarray) -> Any:
         """The same point object for every product at one ``x``: backends keep what they computed for it."""
         if self._second is None or not _same(self._second[0], x):
-            known = next((v for v in (self.last, self.best) if v is not None and _same(v.x, x)), None)
+            known = self._known(x)
             kept = np.array(x, dtype=float) if known is None else known.x
             self._second = (kept, self.tree.point(kept.copy()))
         return self._second[1]
