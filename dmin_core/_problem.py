@@ -128,7 +128,8 @@ class Problem:
         self.scheme = self._scheme()
         self._feed, self._like = tree.backend.feed, tree.prototype
         self.objective = Objective(fun, tree, complex_step=self.scheme == "cs", compile=compile)
-        self._compute = self._how_to_compute(uses_gradient)
+        self._uses_gradient = uses_gradient
+        self._compute = self._how_to_compute()
         self._evaluate_value = tree.backend.value(self.objective) if jac is not True else None
         # The backend calls these too, in whatever mode of the framework derivatives are computed.
         self._call_fun = tree.backend.value(Given(fun, tree)) if jac is True else None
@@ -210,11 +211,7 @@ class Problem:
                 exact=self.exact_gradient,
                 eps=self.tree.coarsest_eps,
             )
-        if self._evaluate_product is None:
-            self._evaluate_product = self.backend.hvp(self.objective)
-        point = self._second_order_point(x)
-        (h,) = self._timed(self._evaluate_product, point, self.tree.point(np.array(v, dtype=float)), *self.args)
-        return self._to_host(h)
+        return self._product_by_backend(x, v)
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
         """Dense Hessian at ``x``, (n, n)."""
@@ -226,9 +223,7 @@ class Problem:
             rows = np.array([self.product(x, unit) for unit in np.eye(self.n)])
             return (rows + rows.T) / 2
         self.nhev += 1
-        if self._evaluate_hessian is None:
-            self._evaluate_hessian = self.backend.hessian(self.objective)
-        return self._to_host(self._timed(self._evaluate_hessian, self._second_order_point(x), *self.args))
+        return self._hessian_by_backend(x)
 
     # -- one evaluation a point ---------------------------------------------------------------------------
 
@@ -236,7 +231,7 @@ class Problem:
         if self._limited:
             self._check_limits()
         kept = x.copy() if self.private else np.array(x, dtype=float)
-        f, g = self._compute((self._feed(x if self.private else kept.copy(), self._like),))
+        f, g = self._compute(x if self.private else kept.copy())
         visit = Visit(kept, f, g, self.strict or self._is_feasible(kept))
         if self.last is None:
             self._first_value(visit)
@@ -257,18 +252,67 @@ class Problem:
         if math.isfinite(f) and (best is None or (f < best.f if best.feasible is visit.feasible else visit.feasible)):
             self.best, self._least = visit, f
 
-    def _how_to_compute(self, uses_gradient: bool) -> Callable[[Any], tuple[float, np.ndarray | None]]:
+    def _how_to_compute(self) -> Callable[[np.ndarray], tuple[float, np.ndarray | None]]:
         """Value and gradient together where that is the cheaper, the value alone where the gradient is apart."""
         if self.jac is True:
             return self._user_pair
-        if uses_gradient and self._by_backend:
+        if self._uses_gradient and self._by_backend:
             return self._pair_by_backend
-        return lambda point: (self._value(point), None)
+        return lambda x: (self._value(x), None)
 
-    def _pair_by_backend(self, point: Any) -> tuple[float, np.ndarray]:
+    def _gradient_alone(self, visit: Visit) -> np.ndarray:
+        if callable(self.jac):
+            self.njev += 1
+            return self._user_gradient(visit.x.copy())
+        if self.scheme is not None:
+            self.njev += 1
+            return self._difference(visit.x, visit.f)
+        return self._pair_by_backend(visit.x.copy())[1]
+
+    def _difference(self, x: np.ndarray, f: float | None) -> np.ndarray:
+        assert self.scheme is not None
+        step = self.absolute_step
+        if self.relative_step is not None:
+            step = differences.default_step(x, self.scheme, 0.0, self.relative_step)
+        return differences.gradient(
+            self._value_nearby,
+            x,
+            f,
+            scheme=self.scheme,
+            step=step,
+            eps=self.tree.eps(),
+            bounds=self.bounds,
+            round_to=self.tree.round,
+        )
+
+    def _value_nearby(self, x: np.ndarray) -> Any:
+        """``fun`` at a point that is the difference's, not the solver's: counted, but no candidate."""
+        self._check_limits()
+        return self._complex_value(x) if np.iscomplexobj(x) else self._value(x)
+
+    def _gradient_nearby(self, x: np.ndarray) -> np.ndarray:
+        self._check_limits()
+        if self.jac is True:
+            return self._user_pair(x.copy())[1]
+        if self.scheme is not None:
+            return self._difference(x, None)
+        self.njev += 1
+        return self._user_gradient(x.copy())
+
+    def _known_gradient(self, x: np.ndarray) -> np.ndarray | None:
+        known = self._known(x)
+        return None if known is None else known.g
+
+    def _known(self, x: np.ndarray) -> Visit | None:
+        return next((v for v in (self.last, self.best) if v is not None and _same(v.x, x)), None)
+
+    # -- calls into the user's code: host vectors in, whose memory is the call's own, and host numbers out ----------
+
+    def _pair_by_backend(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """The hot path, so `_timed` and the conversions are written out: 4 µs an evaluation less."""
         self.nfev += 1
         self.njev += 1
+        point = (self._feed(x, self._like),)
         blas = self.blas
         start = perf_counter()
         if blas.needed:
@@ -287,75 +331,23 @@ class Problem:
         self.in_copies += perf_counter() - done
         return f, g
 
-    def _value(self, point: Any) -> float:
+    def _value(self, x: np.ndarray) -> float:
         self.nfev += 1
-        return self._to_float(self._timed(self._evaluate_value, point, *self.args))
+        return self._to_float(self._timed(self._evaluate_value, self.tree.point(x), *self.args))
 
-    def _user_pair(self, point: Any) -> tuple[float, np.ndarray]:
+    def _complex_value(self, x: np.ndarray) -> complex:
+        self.nfev += 1
+        return self._timed(self._evaluate_value, self.tree.point(x), *self.args)
+
+    def _user_pair(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         self.nfev += 1
         self.njev += 1
-        returned = self._timed(self._call_fun, point, *self.args)
+        returned = self._timed(self._call_fun, self.tree.point(x), *self.args)
         value, nest = value_and_nest(returned)
         return self._to_float(self.objective.scalar(value)), self._pack(nest, "The gradient from `fun`")
 
-    def _gradient_alone(self, visit: Visit) -> np.ndarray:
-        if callable(self.jac):
-            self.njev += 1
-            return self._pack(self._timed(self._call_jac, self._fresh(visit.x), *self.args), "The gradient from `jac`")
-        if self.scheme is not None:
-            self.njev += 1
-            return self._difference(visit.x, visit.f)
-        return self._pair_by_backend(self.tree.point(visit.x.copy()))[1]
-
-    def _difference(self, x: np.ndarray, f: float | None) -> np.ndarray:
-        assert self.scheme is not None
-        step = self.absolute_step
-        if self.relative_step is not None:
-            step = differences.default_step(x, self.scheme, 0.0, self.relative_step)
-        return differences.gradient(
-            self._value_nearby,
-            x,
-            f,
-            scheme=self.scheme,
-            step=step,
-            eps=self.tree.eps(),
-            bounds=self.bounds,
-            round_to=self.tree.round,
-        )
-
-    def _value_nearby(self, x: np.ndarray) -> float:
-        """``fun`` at a point that is the difference's, not the solver's: counted, but no candidate."""
-        self._check_limits()
-        if np.iscomplexobj(x):
-            self.nfev += 1
-            return self._timed(self._evaluate_value, self.tree.point(x), *self.args)
-        return self._value(self.tree.point(x))
-
-    def _gradient_nearby(self, x: np.ndarray) -> np.ndarray:
-        self._check_limits()
-        if self.jac is True:
-            return self._user_pair(self.tree.point(x.copy()))[1]
-        if self.scheme is not None:
-            return self._difference(x, None)
-        self.njev += 1
-        return self._pack(self._timed(self._call_jac, self._fresh(x), *self.args), "The gradient from `jac`")
-
-    def _known_gradient(self, x: np.ndarray) -> np.ndarray | None:
-        known = self._known(x)
-        return None if known is None else known.g
-
-    def _known(self, x: np.ndarray) -> Visit | None:
-        return next((v for v in (self.last, self.best) if v is not None and _same(v.x, x)), None)
-
-    # -- second order ---------------------------------------------------------------------------------------
-
-    def _second_order_point(self, x: np.ndarray) -> Any:
-        """The same point object for every product at one ``x``: backends keep what they computed for it."""
-        if self._second is None or not _same(self._second[0], x):
-            known = self._known(x)
-            kept = np.array(x, dtype=float) if known is None else known.x
-            self._second = (kept, self.tree.point(kept.copy()))
-        return self._second[1]
+    def _user_gradient(self, x: np.ndarray) -> np.ndarray:
+        return self._pack(self._timed(self._call_jac, self.tree.point(x), *self.args), "The gradient from `jac`")
 
     def _user_product(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
         direction = self.tree.unpack(self._fresh(v))
@@ -366,11 +358,29 @@ class Problem:
         returned = self._timed(self._call_hess, self._fresh(x), *self.args)
         return dense_hessian(returned, self.tree)
 
+    def _product_by_backend(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        if self._evaluate_product is None:
+            self._evaluate_product = self.backend.hvp(self.objective)
+        point = self._second_order_point(x)
+        (h,) = self._timed(self._evaluate_product, point, self._fresh(v), *self.args)
+        return self._to_host(h)
+
+    def _hessian_by_backend(self, x: np.ndarray) -> np.ndarray:
+        if self._evaluate_hessian is None:
+            self._evaluate_hessian = self.backend.hessian(self.objective)
+        return self._to_host(self._timed(self._evaluate_hessian, self._second_order_point(x), *self.args))
+
+    def _second_order_point(self, x: np.ndarray) -> Any:
+        """The same point object for every product at one ``x``: backends keep what they computed for it."""
+        if self._second is None or not _same(self._second[0], x):
+            known = self._known(x)
+            kept = np.array(x, dtype=float) if known is None else known.x
+            self._second = (kept, self.tree.point(kept.copy()))
+        return self._second[1]
+
     def _fresh(self, x: np.ndarray) -> Any:
         """The point for ``x``, in memory of its own: the user's functions may write into what they are given."""
         return self.tree.point(np.array(x, dtype=float))
-
-    # -- calls into the user's code -------------------------------------------------------------------------
 
     def _timed(self, function: Any, *arguments: Any) -> Any:
         start = perf_counter()
