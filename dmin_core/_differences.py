@@ -13,6 +13,7 @@ Everything here is over host vectors in float64; a caller wraps the evaluation.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -88,29 +89,32 @@ def _imaginary(fun: Function, x: np.ndarray, i: int, h: float) -> float:
 
 
 def _central(
-    fun: Function,
+    fun: Callable[[np.ndarray], Any],
     x: np.ndarray,
     h: np.ndarray,
     bounds: tuple[np.ndarray, np.ndarray] | None,
     rounded: Callable[[np.ndarray], np.ndarray],
+    stuck: Any = 0.0,
 ) -> np.ndarray:
-    result = np.empty(x.size)
+    """Derivative of ``fun``, a number or a vector, along each variable; ``stuck`` where there is no room for a step."""
+    result = []
     f = None
     for i in range(x.size):
         below, above = (np.inf, np.inf) if bounds is None else (x[i] - bounds[0][i], bounds[1][i] - x[i])
         if min(below, above) >= h[i]:
             up, down = _moved(x, i, h[i], bounds, rounded), _moved(x, i, -h[i], bounds, rounded)
-            result[i] = (fun(up) - fun(down)) / (up[i] - down[i]) if up[i] != down[i] else 0.0
+            result.append((fun(up) - fun(down)) / (up[i] - down[i]) if up[i] != down[i] else stuck)
             continue
         # Too near a bound for both sides: three points on the wider one (second order on unequal steps too).
         f = fun(x) if f is None else f
         side = np.copysign(min(h[i], max(below, above) / 2), 1 if above >= below else -1)
         near, far = _moved(x, i, side, bounds, rounded), _moved(x, i, 2 * side, bounds, rounded)
-        result[i] = _one_sided(near[i] - x[i], far[i] - x[i], f, fun(near), fun(far)) if near[i] != x[i] else 0.0
-    return result
+        moved = near[i] != x[i] and far[i] != near[i]
+        result.append(_one_sided(near[i] - x[i], far[i] - x[i], f, fun(near), fun(far)) if moved else stuck)
+    return np.array(result)
 
 
-def _one_sided(a: float, b: float, f: float, fa: float, fb: float) -> float:
+def _one_sided(a: float, b: float, f: Any, fa: Any, fb: Any) -> Any:
     """Slope at 0 of the parabola through (0, f), (a, fa), (b, fb)."""
     return ((fa - f) * b / a - (fb - f) * a / b) / (b - a)
 
@@ -182,3 +186,44 @@ def product(
         base = gradient(x) if g is None else g
         return (gradient(x + step * v) - base) / step
     return (gradient(x + step * v) - gradient(x - step * v)) / (2 * step)
+
+
+def hessian(
+    derivative: Callable[[np.ndarray], Any],
+    x: np.ndarray,
+    *,
+    from_values: bool,
+    eps: np.ndarray | float = EPS,
+    bounds: tuple[np.ndarray, np.ndarray] | None = None,
+    round_to: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
+    """Dense Hessian at ``x``: central differences of the gradient, or of central differences of ``fun``.
+
+    Steps are ``eps^(1/3)`` and ``eps^(1/4)`` times ``max(1, |x_i|)``, which balance truncation against rounding
+    (Nocedal & Wright 2006, section 8.1): of the digits two thirds are left, or half.
+
+    Parameters
+    ----------
+    derivative : callable
+        The gradient, (n,) to (n,), exact to rounding; ``fun`` itself with ``from_values``.
+    x : (n,) float64
+    from_values : bool
+    eps, bounds, round_to
+        As in `gradient`.
+
+    Returns
+    -------
+    (n, n) float64
+        Symmetric; nan where no step within the bounds tells.
+    """
+    rounded = (lambda y: y) if round_to is None else round_to
+    base = rounded(x)
+    h = np.asarray(eps) ** (1 / 4 if from_values else 1 / 3) * np.maximum(1.0, np.abs(x))
+
+    def slope(y: np.ndarray) -> np.ndarray:
+        if not from_values:
+            return np.asarray(derivative(y))
+        return _central(derivative, y, h, bounds, rounded, stuck=np.nan)
+
+    rows = _central(slope, base, h, bounds, rounded, stuck=np.full(x.size, np.nan))
+    return np.where(np.isnan(rows), rows.T, np.where(np.isnan(rows.T), rows, (rows + rows.T) / 2))

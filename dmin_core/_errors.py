@@ -30,6 +30,22 @@ class ObjectiveError(DminError, ValueError):
     """`fun`, `jac`, `hess` or `hessp` returned something that cannot be optimised."""
 
 
+class CurvatureError(DminError, ValueError):
+    """Second derivatives at the answer cannot be had, or have no inverse that is a covariance.
+
+    Attributes
+    ----------
+    smallest : float or None
+        The Hessian's smallest eigenvalue, where it is not positive definite.
+    path : str or None
+        The leaf in which that eigenvalue's direction mostly lies.
+    """
+
+    def __init__(self, message: str, smallest: float | None = None, path: str | None = None) -> None:
+        super().__init__(message)
+        self.smallest, self.path = smallest, path
+
+
 class NotSupportedYet(DminError, NotImplementedError):
     """A part of the interface that this version names but does not do."""
 

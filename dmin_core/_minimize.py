@@ -398,6 +398,7 @@ def _add_note(error: Exception, problem: Problem, method: str) -> None:
 
 
 def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
+    from ._curvature import Curvature
     from ._result import as_history, merge
 
     tree = problem.tree
@@ -423,4 +424,4 @@ def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
             fields["jac"] = tree.restore(answer.g, classes=False)
     if "allvecs" in raw:
         fields["allvecs"] = [tree.restore(np.asarray(x, dtype=float)) for x in raw["allvecs"]]
-    return merge(raw, fields)
+    return merge(raw, fields).keep(Curvature(problem, problem.x0 if answer is None else answer.x))

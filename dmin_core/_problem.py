@@ -225,6 +225,22 @@ class Problem:
         self.nhev += 1
         return self._hessian_by_backend(x)
 
+    def hessian_at_the_end(self, x: np.ndarray) -> np.ndarray:
+        """Dense Hessian at ``x`` after the run: no limit holds any more, and differences keep within the bounds."""
+        self.maxfun = self.maxtime = math.inf
+        with self.blas:
+            if self.exact_product:
+                return self.hessian(x)
+            from_values = not self.exact_gradient and self.scheme != "cs"
+            return differences.hessian(
+                self._value_nearby if from_values else self._gradient_nearby,
+                x,
+                from_values=from_values,
+                eps=self.tree.eps(),
+                bounds=self.bounds,
+                round_to=self.tree.round,
+            )
+
     # -- one evaluation a point ---------------------------------------------------------------------------
 
     def _visit(self, x: np.ndarray) -> Visit:
@@ -292,6 +308,8 @@ class Problem:
 
     def _gradient_nearby(self, x: np.ndarray) -> np.ndarray:
         self._check_limits()
+        if self._by_backend:
+            return self._pair_by_backend(x.copy())[1]
         if self.jac is True:
             return self._user_pair(x.copy())[1]
         if self.scheme is not None:

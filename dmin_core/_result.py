@@ -13,6 +13,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from scipy.optimize import OptimizeResult
 
+from ._curvature import Curvature, blocks
+from ._errors import CurvatureError
+
 T = TypeVar("T")
 
 HISTORY = np.dtype([("evaluation", np.int64), ("fun", float), ("grad_norm", float), ("seconds", float)])
@@ -75,6 +78,108 @@ class Result(OptimizeResult, Generic[T]):
     backend: str
     history: Any
     time: dict[str, float]
+
+    _curvature: Curvature | None = None
+
+    def keep(self, curvature: Curvature) -> Result[T]:
+        """Remember what second derivatives are computed with: an attribute and no key, since it is no outcome."""
+        object.__setattr__(self, "_curvature", curvature)
+        return self
+
+    def __reduce__(self) -> Any:
+        # Without `fun`, which may not be picklable, nor be wanted on the other side.
+        return type(self), (dict(self),)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*self, *(name for name in vars(Result) if not name.startswith("_") and name != "keep")})
+
+    def hessian(self, *, flat: bool = False) -> Any:
+        """Hessian of `fun` at the answer, computed when it is first asked for.
+
+        By the user's ``hess`` or ``hessp``, else by the framework, else by central differences of the gradient or of
+        `fun`, which keep within the bounds. No counts or times of this result change.
+
+        Parameters
+        ----------
+        flat : bool
+            Whether to return one matrix.
+
+        Returns
+        -------
+        nest of nests of arrays, or (n, n) numpy.ndarray
+            The block at leaves i and j has shape ``shape_i + shape_j``; blocks are in the widest dtype among the
+            leaves, and None where ``x0`` has what is no variable. Flat: float64, in the order of the leaves.
+
+        Raises
+        ------
+        CurvatureError
+            This is a copy, or was unpickled, and has no `fun` any more.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from dmin_core import minimize
+        >>> res = minimize(
+        ...     lambda p: np.sum(p["w"] ** 2) + p["b"] * p["w"][0] + p["b"] ** 2, {"w": np.ones(2), "b": 1.0}
+        ... )
+        >>> res.hessian()["w"]["w"].round(4)
+        array([[2., 0.],
+               [0., 2.]])
+        >>> res.hessian(flat=True).round(4)
+        array([[2., 1., 0.],
+               [1., 2., 0.],
+               [0., 0., 2.]])
+        """
+        curvature = self._kept("hessian")
+        matrix = curvature.hessian()
+        return matrix.copy() if flat else blocks(matrix, curvature.tree)
+
+    def covariance(self, *, flat: bool = False, ignore_bounds: bool = False) -> Any:
+        """Inverse Hessian at the answer: the Laplace approximation's covariance where `fun` is a negative log density.
+
+        For a sum of squared residuals divide `fun` by twice the residuals' variance first. Variables that lie on one of
+        their bounds count as fixed: zeros, and the covariance of the others is that with these held where they are.
+
+        Parameters
+        ----------
+        flat : bool
+            Whether to return one matrix.
+        ignore_bounds : bool
+            Whether to invert the whole Hessian, as if there were no bounds.
+
+        Returns
+        -------
+        nest of nests of arrays, or (n, n) numpy.ndarray
+            As `hessian`.
+
+        Raises
+        ------
+        CurvatureError
+            The Hessian is not positive definite to the precision that it is known to; the message says its smallest
+            eigenvalue, and in which leaf its direction lies. Or as `hessian`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from dmin_core import minimize
+        >>> data = np.array([1.0, 2.0, 4.0, 5.0])
+        >>> def negative_log_likelihood(p):
+        ...     return np.sum((data - p["mean"]) ** 2) / 2
+        >>> res = minimize(negative_log_likelihood, {"mean": 0.0})
+        >>> float(res.covariance()["mean"]["mean"].round(4))
+        0.25
+        """
+        curvature = self._kept("covariance")
+        matrix = curvature.covariance(ignore_bounds)
+        return matrix if flat else blocks(matrix, curvature.tree)
+
+    def _kept(self, what: str) -> Curvature:
+        if self._curvature is None:
+            raise CurvatureError(
+                f"This result is a copy or was unpickled, and has no `fun` any more: call {what}() on the one that "
+                f"minimize returned, before it is copied."
+            )
+        return self._curvature
 
     def __repr__(self) -> str:
         shown = [
