@@ -78,7 +78,7 @@ class Curvature:
     def _precision(self) -> float:
         """To how much of their largest number the entries of the Hessian are known."""
         eps = self.tree.coarsest_eps
-        return eps if self.problem.exact_product else eps ** (2 / 3 if self.problem.exact_gradient else 1 / 2)
+        return eps if self.problem.exact_product else 10 * eps ** (2 / 3 if self.problem.exact_gradient else 1 / 2)
 
     def _indefinite(
         self, value: float, direction: np.ndarray, free: np.ndarray, scaled: float | None = None
