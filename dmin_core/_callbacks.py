@@ -85,6 +85,8 @@ def _intermediate(state: Any, problem: Problem) -> Intermediate:
     fields = {name: value for name, value in state.items() if np.ndim(value) == 0} if isinstance(state, dict) else {}
     fields["fun"] = float(state.fun) if "fun" in fields else _known_value(x, problem)
     fields.update(nit=problem.nit, nfev=problem.nfev, njev=problem.njev)
+    if problem.aside is not None:
+        fields["aux"] = problem.aux_at(x)
     return Intermediate(lambda: problem.tree.restore(x), **fields)
 
 

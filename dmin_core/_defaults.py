@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _differences as differences
+from ._errors import InputError
 from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -63,6 +64,46 @@ class Defaults:
     @hookimpl(trylast=True)
     def value(self, fun: Any) -> Any:
         return fun
+
+    @hookimpl(trylast=True)
+    def value_with_aux(self, fun: Any) -> Any:
+        evaluate, aside = self._beside(self.backend.value, fun)
+
+        def with_aux(point: Any, *args: Any) -> Any:
+            aside.clear()
+            value = evaluate(point, *args)
+            return value, self._detached(aside)
+
+        return with_aux
+
+    @hookimpl(trylast=True)
+    def value_and_grad_with_aux(self, fun: Any) -> Any:
+        evaluate, aside = self._beside(self.backend.value_and_grad, fun)
+
+        def with_aux(point: Any, *args: Any) -> Any:
+            aside.clear()
+            value, gradient = evaluate(point, *args)
+            return (value, self._detached(aside)), gradient
+
+        return with_aux
+
+    def _beside(self, transform: Any, fun: Any) -> tuple[Any, list[Any]]:
+        """``transform`` of the value alone, and the list where `fun`'s aux will lie."""
+        if self.backend.compiles and getattr(fun, "compile", None) is not False:
+            raise InputError(
+                f"Backend {self.backend.name!r} compiles `fun`, and cannot hand auxiliary output out of what it "
+                f"compiled. Pass compile=False beside has_aux=True."
+            )
+        scalar = ValueAlone(fun)
+        return transform(scalar), scalar.aside
+
+    def _detached(self, aside: list[Any]) -> Any:
+        arrays, rest = aside.pop()
+        return [self.backend.detach(array) for array in arrays], rest
+
+    @hookimpl(trylast=True)
+    def detach(self, array: Any) -> Any:
+        return array
 
     @hookimpl(trylast=True)
     def hessian(self, fun: Any) -> Any:
@@ -165,6 +206,24 @@ class Defaults:
     @hookimpl(trylast=True)
     def devices(self) -> Any:
         return ("cpu",)
+
+
+class ValueAlone:
+    """A function that returns ``(value, aux)`` as a function that returns the value, with aux put aside.
+
+    An evaluator that calls it more than once (for differences) does so at the point itself first.
+    """
+
+    def __init__(self, fun: Any) -> None:
+        self.fun = fun
+        self.compile = getattr(fun, "compile", None)
+        self.aside: list[Any] = []
+
+    def __call__(self, point: Any, *args: Any) -> Any:
+        value, aux = self.fun(point, *args)
+        if not self.aside:
+            self.aside.append(aux)
+        return value
 
 
 class HostPoint:

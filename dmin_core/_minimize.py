@@ -103,7 +103,11 @@ def minimize(
         One of `backends`; default: whose arrays x0 holds. Where it is given, NumPy leaves are converted.
     compile : bool, optional
         None: what the framework does best. False: plain eager Python.
-    frozen, has_aux, check_derivatives, progress, checkpoint
+    has_aux : bool, optional
+        True: ``fun`` returns ``(value, aux)``, with jac=True ``((value, aux), gradient)``, as ``jax.value_and_grad``
+        does. ``aux`` is any nest of arrays and other objects; that of the answer is ``Result.aux``. It costs no
+        evaluation. Where ``fun`` is compiled, what of ``aux`` is no array is as it was when ``fun`` was traced.
+    frozen, check_derivatives, progress, checkpoint
         Not in this version.
 
     Returns
@@ -141,7 +145,7 @@ def minimize(
     >>> round(float(res.x["a"]), 4), res.x["b"].round(4)
     (1.6667, array([1.5, 1.5]))
     """
-    _refuse_what_is_not_yet(constraints, frozen, has_aux, check_derivatives, progress, checkpoint)
+    _refuse_what_is_not_yet(constraints, frozen, check_derivatives, progress, checkpoint)
     _check_callable(fun=fun, callback=fun if callback is None else callback, hessp=fun if hessp is None else hessp)
     if not (tol is None or isinstance(tol, int | float | np.number)):
         raise InputError(f"tol must be a number, not {tol!r}.")
@@ -175,6 +179,7 @@ def minimize(
         maxtime=options.get("maxtime", math.inf),
         relative_step=options.get("finite_diff_rel_step"),
         absolute_step=options.get("eps"),
+        has_aux=has_aux,
     )
     # These report their iterations themselves; being called at each costs as much as the rest of a small evaluation.
     problem.unwatched = callback is None and ability.private_x and not {"maxfun", "maxtime"}.intersection(options)
@@ -220,12 +225,11 @@ def with_backend(name: str) -> Callable[..., Any]:
 
 
 def _refuse_what_is_not_yet(
-    constraints: Any, frozen: Any, has_aux: bool, check_derivatives: bool, progress: bool, checkpoint: Any
+    constraints: Any, frozen: Any, check_derivatives: bool, progress: bool, checkpoint: Any
 ) -> None:
     asked = {
         "constraints": not (constraints is None or (isinstance(constraints, tuple | list) and not len(constraints))),
         "frozen": frozen is not None,
-        "has_aux": has_aux,
         "check_derivatives": check_derivatives,
         "progress": progress,
         "checkpoint": checkpoint is not None,
@@ -422,6 +426,8 @@ def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
         fields.update(x=tree.restore(answer.x), fun=answer.f)
         if answer.g is not None:
             fields["jac"] = tree.restore(answer.g, classes=False)
+    if problem.aside is not None:
+        fields["aux"] = None if answer is None else problem.aux_of(answer)
     if "allvecs" in raw:
         fields["allvecs"] = [tree.restore(np.asarray(x, dtype=float)) for x in raw["allvecs"]]
     return merge(raw, fields).keep(Curvature(problem, problem.x0 if answer is None else answer.x))

@@ -55,7 +55,7 @@ class Objective:
         if isinstance(value, tuple | list):
             raise ObjectiveError(
                 f"`fun` returned a {type(value).__name__} of {len(value)}; minimize needs a scalar. "
-                f"If it is (value, gradient), pass jac=True."
+                f"If it is (value, gradient), pass jac=True; if it is (value, aux), pass has_aux=True."
             )
         if isinstance(value, complex):
             if self.complex_step:
@@ -86,7 +86,7 @@ class Objective:
         raise ObjectiveError(f"`fun` returned shape {known}; minimize needs a scalar. Sum or average it first.")
 
     def _key(self) -> Any:
-        return (self.fun, self.structure.key, self.compile)
+        return (type(self), self.fun, self.structure.key, self.compile)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Objective) and self._key() == other._key()
@@ -110,7 +110,7 @@ class Given:
         return self.function(self.structure.unpack(point), *args)
 
 
-def value_and_nest(returned: Any) -> tuple[Any, Any]:
+def value_and_nest(returned: Any, has_aux: bool = False) -> tuple[Any, Any]:
     """What `fun` returns under ``jac=True``, taken apart.
 
     Raises
@@ -120,8 +120,18 @@ def value_and_nest(returned: Any) -> tuple[Any, Any]:
     """
     if isinstance(returned, tuple | list) and len(returned) == 2:
         return returned[0], returned[1]
-    what = f"shape {tuple(returned.shape)}" if is_array(returned) else f"a {type(returned).__qualname__}"
-    raise ObjectiveError(f"With jac=True `fun` must return (value, gradient), nested as x0 is; it returned {what}.")
+    asked, form = ("jac=True", "(value, gradient)")
+    if has_aux:
+        asked, form = ("jac=True and has_aux=True", "((value, aux), gradient)")
+    raise ObjectiveError(f"With {asked} `fun` must return {form}, nested as x0 is; it returned {described(returned)}.")
+
+
+def described(returned: Any) -> str:
+    """What came back in a pair's place: ``a tuple of 3``, ``shape (2,)``."""
+    if is_array(returned):
+        return f"shape {tuple(returned.shape)}"
+    length = f" of {len(returned)}" if isinstance(returned, tuple | list) else ""
+    return f"a {type(returned).__qualname__}{length}"
 
 
 def dense_hessian(returned: Any, tree: Tree) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import _differences as differences
+from ._aux import NOTHING, Aside, ValueOf, WithAux
 from ._errors import ObjectiveError
 from ._influence import Influence
 from ._objective import Given, Objective, dense_hessian, value_and_nest
@@ -42,7 +43,8 @@ class Stop(BaseException):
 class Visit:
     """A point that was evaluated."""
 
-    __slots__ = ("f", "feasible", "g", "x")
+    __slots__ = ("aux", "f", "feasible", "g", "x")
+    aux: Any
 
     def __init__(self, x: np.ndarray, f: float, g: np.ndarray | None, feasible: bool) -> None:
         self.x, self.f, self.g, self.feasible = x, f, g, feasible
@@ -84,6 +86,8 @@ class Problem:
         Limits on evaluations and seconds.
     relative_step, absolute_step : float or (n,) array, optional
         For finite differences.
+    has_aux : bool
+        As `minimize` got it.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class Problem:
         maxtime: float = math.inf,
         relative_step: Any = None,
         absolute_step: Any = None,
+        has_aux: bool = False,
     ) -> None:
         self.tree, self.backend, self.x0, self.n = tree, tree.backend, x0, tree.n
         self.fun, self.args, self.jac, self.hess, self.hessp = fun, args, jac, hess, hessp
@@ -127,7 +132,8 @@ class Problem:
         self.blas.needed = False
         self.scheme = self._scheme()
         self._feed, self._like = tree.backend.feed, tree.prototype
-        self.objective = Objective(fun, tree, complex_step=self.scheme == "cs", compile=compile)
+        kind = ValueOf if has_aux else Objective
+        self.objective = kind(fun, tree, complex_step=self.scheme == "cs", compile=compile)
         self._uses_gradient = uses_gradient
         self._compute = self._how_to_compute()
         self._evaluate_value = tree.backend.value(self.objective) if jac is not True else None
@@ -137,6 +143,8 @@ class Problem:
             tree.backend.value(Given(function, tree)) if callable(function) else None for function in (jac, hess, hessp)
         )
         self._evaluate_pair: Any = tree.backend.value_and_grad(self.objective) if self._by_backend else None
+        self._make_visit: Callable[..., Visit] = Visit
+        self.aside = self._put_aux_aside(tree, compile) if has_aux else None
         self._evaluate_product: Any = None
         self._evaluate_hessian: Any = None
         self._gradient_seen = False
@@ -248,7 +256,7 @@ class Problem:
             self._check_limits()
         kept = x.copy() if self.private else np.array(x, dtype=float)
         f, g = self._compute(x if self.private else kept.copy())
-        visit = Visit(kept, f, g, self.strict or self._is_feasible(kept))
+        visit = self._make_visit(kept, f, g, self.strict or self._is_feasible(kept))
         if self.last is None:
             self._first_value(visit)
         self.last = visit
@@ -323,6 +331,40 @@ class Problem:
 
     def _known(self, x: np.ndarray) -> Visit | None:
         return next((v for v in (self.last, self.best) if v is not None and _same(v.x, x)), None)
+
+    # -- auxiliary output -----------------------------------------------------------------------------------
+
+    def _put_aux_aside(self, tree: Tree, compile: bool | None) -> Aside:
+        """Exchange the evaluators for those that put aux aside, where the next visit finds it."""
+        aside = Aside(tree.backend)
+        objective = WithAux(self.fun, tree, complex_step=self.scheme == "cs", compile=compile, owner=tree.backend.name)
+        if self._call_fun is not None:
+            self._call_fun = aside.from_user_pair(self._call_fun)
+        else:
+            self._evaluate_value = aside.from_value(tree.backend.value_with_aux(objective))
+        if self._evaluate_pair is not None:
+            self._evaluate_pair = aside.from_pair(tree.backend.value_and_grad_with_aux(objective))
+        self._make_visit = self._visit_with_aux
+        return aside
+
+    def _visit_with_aux(self, x: np.ndarray, f: float, g: np.ndarray | None, feasible: bool) -> Visit:
+        assert self.aside is not None
+        visit = Visit(x, f, g, feasible)
+        visit.aux = self.aside.take()
+        return visit
+
+    def aux_of(self, visit: Visit) -> Any:
+        """Aux of a visit; where `fun` was not called for it, in one more evaluation."""
+        assert self.aside is not None
+        if visit.aux is NOTHING:
+            self._compute(visit.x.copy())
+            visit.aux = self.aside.take()
+        return visit.aux
+
+    def aux_at(self, x: np.ndarray) -> Any:
+        """Aux at a point that was evaluated and is remembered; None at others."""
+        known = self._known(x)
+        return None if known is None or known.aux is NOTHING else known.aux
 
     # -- calls into the user's code: host vectors in, whose memory is the call's own, and host numbers out ----------
 

@@ -43,6 +43,8 @@ class Result(OptimizeResult, Generic[T]):
         `fun`, of its gradient, and of its Hessian or products with it. An evaluation of value and gradient together
         counts once in each; those made for finite differences count too.
     method, backend : str
+    aux : object
+        With ``has_aux=True``: what `fun` returned beside ``fun``, in the evaluation at ``x`` that gave it.
     history : numpy.recarray
         One record for each point that the method asked for: ``evaluation`` (nfev at that moment), ``fun``,
         ``grad_norm`` (Euclidean; nan where no gradient was computed), ``seconds`` since the start.

@@ -37,6 +37,8 @@ Array: TypeAlias = Any
 """An array of the backend's framework."""
 Point: TypeAlias = "tuple[Any, ...]"
 """What an objective is a function of: normally one flat vector."""
+Aux: TypeAlias = "tuple[Sequence[Any], Any]"
+"""Auxiliary output of an objective: its arrays, and the rest, which is the core's."""
 
 BACKENDS = "dmin.backends"
 SOLVERS = "dmin.solvers"
@@ -157,6 +159,49 @@ class BackendSpec:
         Notes
         -----
         Default: calls ``fun`` as it is.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def value_with_aux(self, fun: Callable[..., tuple[Array, Aux]]) -> Callable[..., tuple[Array, Aux]]:
+        """Return ``evaluate(point, *args) -> (value, aux)``: `value` where `fun` has auxiliary output.
+
+        Parameters
+        ----------
+        fun : callable
+            ``fun(point, *args) -> (scalar, (arrays, rest))``. ``arrays`` is a list of arrays of the framework, of any
+            shapes and dtypes; ``rest`` is the core's own, whatever the framework: where `fun` is compiled, what it
+            returned when it was traced comes back with every evaluation. Hashable and with ``compile``, as in
+            `value_and_grad`.
+
+        Notes
+        -----
+        Default: `value`, with aux put aside while `fun` runs, and `detach` for every array of it. A backend that
+        compiles needs its own; without one, ``has_aux=True`` wants ``compile=False``.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def value_and_grad_with_aux(
+        self, fun: Callable[..., tuple[Array, Aux]]
+    ) -> Callable[..., tuple[tuple[Array, Aux], Point]]:
+        """Return ``evaluate(point, *args) -> ((value, aux), gradient)``: `value_and_grad` with auxiliary output.
+
+        Notes
+        -----
+        Default: `value_and_grad`, in the way of `value_with_aux`.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def detach(self, array: Array) -> Array:
+        """Cut an array off from the graph or trace in which `fun` computed it.
+
+        Asked of the arrays in auxiliary outputs, after an evaluation that was not compiled.
+
+        Notes
+        -----
+        Default: returns ``array``, for frameworks that differentiate plain arrays, or not at all.
         """
         raise NotImplementedError
 

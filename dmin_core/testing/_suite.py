@@ -273,6 +273,68 @@ class BackendTests:
         tolerance = 20 * error * float(np.abs(matrix).max())
         must_match("jacobian", "must return the derivative of every output", got, 2 * matrix * x, tolerance)
 
+    # Auxiliary output ------------------------------------------------------------------------------------
+
+    def test_aux_comes_with_the_value(self, precise: str) -> None:
+        """Both hooks return the arrays that `fun` computed at the point, and what is no array as it was."""
+        rest, factors = object(), np.array([1.0, 3.0, 0.5])
+
+        def objective(point: Point, weights: Array) -> Any:
+            return self.xp.sum(weights * point[0] ** 2), ([weights * point[0], point[0] * 2.0], rest)
+
+        fun = _Function(objective, None if self._compiles_aux else False)
+        alone, both = self.hooks.value_with_aux(fun), self.hooks.value_and_grad_with_aux(fun)
+        rounding = 20 * float(np.finfo(precise).eps)
+        for x in (np.array([1.0, -0.5, 2.0]), np.array([0.5, 3.0, 0.0])):
+            point, weights = (self.array(x, precise),), self.array(factors, precise)
+            pair, (gradient,) = both(point, weights)
+            for hook, (value, (arrays, kept)) in (
+                ("value_with_aux", alone(point, weights)),
+                ("value_and_grad_with_aux", pair),
+            ):
+                expected = np.sum(factors * x**2)
+                must_match(hook, "must return fun's value", self.hooks.to_numpy(value), expected, expected * rounding)
+                must(hook, "must return the rest as it was", kept is rest, True)
+                must(hook, "must return all arrays of aux", len(arrays), 2)
+                for got, times in zip(arrays, (factors, 2.0), strict=True):
+                    self._must_be_like(hook, "array of aux", got, point[0])
+                    must_match(hook, "must return aux at the point", self.hooks.to_numpy(got), times * x)
+            error = 20 * float(np.finfo(precise).eps) ** (1.0 if self.exact_gradient else 0.5)
+            must_match(
+                "value_and_grad_with_aux", "must return the gradient", self._copy(gradient), 2 * factors * x, error
+            )
+
+    def test_aux_belongs_to_the_answer(self, method: str) -> None:
+        """``Result.aux``, whatever else was evaluated before and after; compiled or not, without further calls."""
+        problem = smooth()
+        plain, x0, data = self._in_framework(problem, self.widest)
+        structure, calls = optree.tree_structure(x0), [0]
+
+        def fun(x: Nest, *data: Array) -> Any:
+            calls[0] += 1
+            return plain(x, *data), {"twice": optree.tree_map(lambda leaf: leaf * 2.0, x), "tag": ("text", None)}
+
+        for compile in (None, False) if self._compiles_aux else (False,):
+            calls[0] = 0
+            res = self._minimize(fun, x0, args=data, method=method, has_aux=True, compile=compile)
+            twice = optree.tree_map(self._copy, res.aux["twice"])
+            x = optree.tree_map(self._copy, res.x)
+            must_match("value_and_grad_with_aux", f"must belong to {method}'s answer", flat(twice), 2 * flat(x))
+            must("minimize", "must nest aux as `fun` did", optree.tree_structure(res.aux["twice"]), structure)
+            must("minimize", "must hand on what is no array", res.aux["tag"], ("text", None))
+            for got, like in zip(optree.tree_leaves(res.aux["twice"]), optree.tree_leaves(x0), strict=True):
+                self._must_be_like("detach", "array of aux", got, like)
+        without = self._minimize(plain, x0, args=data, method=method, compile=False)
+        must("minimize", "must not evaluate more for aux", res.nfev, without.nfev)
+        if not methods()[method].hess:
+            must("value_and_grad_with_aux", "must call fun once an evaluation", calls[0], res.nfev)
+
+    @property
+    def _compiles_aux(self) -> bool:
+        """Whether auxiliary outputs come out of compiled functions too, as far as there are any."""
+        own = {hook for hook in ("value_with_aux", "value_and_grad_with_aux") if _is_own(self.hooks, hook)}
+        return not self.compiles or len(own) == 2
+
     @property
     def _second_differences(self) -> int:
         """How many times a second derivative is differenced."""
@@ -536,6 +598,16 @@ class BackendTests:
         return calls
 
 
+class _Function:
+    """A function of a point, with what `Objective` says of compiling."""
+
+    def __init__(self, function: Callable[..., Any], compile: bool | None) -> None:
+        self.function, self.compile = function, compile
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Posed:
     """A known problem at its start, as a backend gets it and as NumPy knows it."""
@@ -563,6 +635,11 @@ def _values(shape: tuple[int, ...]) -> np.ndarray:
 def _name(dtype: Any) -> str:
     """``"float32"`` of ``numpy.float32``, ``torch.float32`` and ``tf.float32``."""
     return (getattr(dtype, "name", None) or str(dtype)).rpartition(".")[2]
+
+
+def _is_own(backend: Backend, hook: str) -> bool:
+    """Whether the backend implements the hook, or the core does."""
+    return not getattr(backend, hook).__module__.startswith("dmin_core._defaults")
 
 
 def _write(array: Array) -> None:

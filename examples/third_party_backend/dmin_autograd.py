@@ -1,7 +1,6 @@
 """autograd for dmin: exact derivatives of objectives written with autograd.numpy."""
 
 import warnings
-from importlib.metadata import version
 
 import autograd.numpy
 import numpy as np
@@ -35,6 +34,11 @@ def value_and_grad(fun):
 
 
 @hookimpl
+def detach(array):
+    return autograd.tracer.getval(array)
+
+
+@hookimpl
 def hvp(fun):
     make = make_hvp(fun)
     kept = [None, None]
@@ -53,8 +57,3 @@ def hvp(fun):
 @hookimpl
 def namespace(array):
     return autograd.numpy
-
-
-@hookimpl
-def framework():
-    return f"autograd {version('autograd')}"

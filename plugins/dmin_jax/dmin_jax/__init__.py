@@ -145,6 +145,39 @@ def _value(fun: Callable[..., Any]) -> Callable[..., Any]:
     return lambda point, *args: fun(point, *args)
 
 
+class _Constant:
+    """What a compiled function returns as it was when it was traced: part of the structure of its output."""
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+
+
+tree_util.register_pytree_node(_Constant, lambda constant: ((), constant), lambda constant, _: constant)
+
+
+def _parted(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """``fun(point, *args) -> (scalar, (arrays, rest))`` with ``rest`` as a constant."""
+
+    def parted(point: Any, *args: Any) -> Any:
+        value, (arrays, rest) = fun(point, *args)
+        return _scalar(value), (arrays, _Constant(rest))
+
+    return parted
+
+
+def _joined(aux: Any) -> Any:
+    arrays, constant = aux
+    return arrays, constant.thing
+
+
+def _value_with_aux(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda point, *args: _parted(fun)(point, *args)
+
+
+def _value_and_grad_with_aux(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda point, *args: jax.value_and_grad(lambda p: _parted(fun)(p, *args), has_aux=True)(point)
+
+
 def _scalar(value: Any) -> jax.Array:
     return jnp.asarray(value, dtype=float) if isinstance(value, float) else value
 
@@ -221,6 +254,28 @@ def value_and_grad(fun: Callable[..., Any]) -> Callable[..., Any]:
 @hookimpl
 def value(fun: Callable[..., Any]) -> Callable[..., Any]:
     return _prepare(_value, fun)
+
+
+@hookimpl
+def value_with_aux(fun: Callable[..., Any]) -> Callable[..., Any]:
+    evaluate = _prepare(_value_with_aux, fun)
+
+    def with_aux(point: Any, *args: Any) -> Any:
+        value, aux = evaluate(point, *args)
+        return value, _joined(aux)
+
+    return with_aux
+
+
+@hookimpl
+def value_and_grad_with_aux(fun: Callable[..., Any]) -> Callable[..., Any]:
+    evaluate = _prepare(_value_and_grad_with_aux, fun)
+
+    def with_aux(point: Any, *args: Any) -> Any:
+        (value, aux), gradient = evaluate(point, *args)
+        return (value, _joined(aux)), gradient
+
+    return with_aux
 
 
 @hookimpl

@@ -171,6 +171,69 @@ def test_user_gradients_need_not_be_traceable():
     np.testing.assert_allclose(minimize(fun, jnp.zeros(2), jac=True).x, 1.0, atol=1e-5)
 
 
+# Auxiliary output ----------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Fit:
+    residual: jax.Array
+    name: str
+
+
+def residuals(p, centre, name):
+    residual = p["a"] - centre
+    return jnp.sum(residual**2) + p["b"] ** 2, {"fit": Fit(residual, name), "host": np.arange(3), "n": 3}
+
+
+@pytest.mark.parametrize("compile", [None, False])
+@pytest.mark.parametrize("method", METHODS)
+def test_aux_holds_no_tracer(method, compile):
+    res = minimize(residuals, {"a": jnp.zeros(2), "b": 1.0}, (3.0, "here"), method, has_aux=True, compile=compile)
+
+    assert isinstance(res.aux["fit"].residual, jax.Array)
+    assert not isinstance(res.aux["fit"].residual, jax.core.Tracer)
+    np.testing.assert_array_equal(res.aux["fit"].residual, res.x["a"] - 3.0)
+    assert (res.aux["fit"].name, res.aux["n"]) == ("here", 3)
+    np.testing.assert_array_equal(res.aux["host"], np.arange(3))
+
+
+@pytest.mark.parametrize("compile", [None, False])
+def test_jax_itself_finds_no_leak_in_aux(compile):
+    with jax.checking_leaks():
+        minimize(residuals, {"a": jnp.zeros(2), "b": 1.0}, (3.0, "here"), has_aux=True, compile=compile)
+
+
+def test_aux_is_compiled_once_and_follows_what_was_traced():
+    fun = counting(residuals)
+    x0 = {"a": jnp.zeros(2), "b": 1.0}
+
+    first = minimize(fun, x0, args=(3.0, "first"), has_aux=True)
+    calls = fun.calls
+    again = minimize(fun, x0, args=(2.0, "first"), has_aux=True)
+    assert fun.calls == calls
+    other = minimize(fun, x0, args=(2.0, "other"), has_aux=True)
+
+    assert [res.aux["fit"].name for res in (first, again, other)] == ["first", "first", "other"]
+    np.testing.assert_array_equal(again.aux["fit"].residual, again.x["a"] - 2.0)
+
+
+def test_fun_with_aux_and_without_are_not_taken_for_each_other():
+    def fun(p):
+        return p["a"] ** 2, p["a"] * 2
+
+    minimize(fun, {"a": 1.0}, backend="jax", has_aux=True)
+    with pytest.raises(ObjectiveError, match="has_aux=True"):
+        minimize(fun, {"a": 1.0}, backend="jax")
+
+
+def test_jaxs_own_value_and_grad_is_a_fun_with_aux():
+    fun = jax.value_and_grad(lambda p: (jnp.sum((p - 1.0) ** 2), p * 2), has_aux=True)
+
+    res = minimize(fun, jnp.zeros(2), jac=True, has_aux=True)
+
+    np.testing.assert_array_equal(res.aux, res.x * 2)
+
+
 # Second order --------------------------------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ except ModuleNotFoundError as cause:
 from dmin_core import ObjectiveError, hookimpl, with_backend
 
 from . import _namespace
-from ._compiled import is_eager, prepare
+from ._compiled import TENSORS, Beside, is_eager, prepare
 
 __version__ = "0.0.1"
 __all__ = ["minimize"]
@@ -137,6 +137,30 @@ def _value_and_grad(fun: Callable[..., Any]) -> Callable[..., tuple[tf.Tensor, P
         return value, _slope(tape, value, point)
 
     return evaluate
+
+
+def _value_with_aux(fun: Callable[..., Any]) -> Callable[..., Any]:
+    def evaluate(point: Point, *args: Any) -> Any:
+        value, (arrays, rest) = fun(point, *args)
+        return (value, _tensors(arrays)), rest
+
+    return Beside(evaluate, lambda outputs, rest: (outputs[0], (outputs[1], rest)))
+
+
+def _value_and_grad_with_aux(fun: Callable[..., Any]) -> Callable[..., Any]:
+    def evaluate(point: Point, *args: Any) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(point)
+            value, (arrays, rest) = fun(point, *args)
+            value = _scalar(value)
+        return (value, _tensors(arrays), _slope(tape, value, point)), rest
+
+    return Beside(evaluate, lambda outputs, rest: ((outputs[0], (outputs[1], rest)), outputs[2]))
+
+
+def _tensors(arrays: Sequence[Any]) -> list[Any]:
+    """Variables as what they hold now; ragged and sparse tensors as they are."""
+    return [array if isinstance(array, TENSORS) else tf.identity(tf.convert_to_tensor(array)) for array in arrays]
 
 
 def _hvp(fun: Callable[..., Any]) -> Callable[..., Point]:
@@ -254,6 +278,16 @@ def value_and_grad(fun: Callable[..., Any]) -> Callable[..., tuple[tf.Tensor, Po
 @hookimpl
 def value(fun: Callable[..., Any]) -> Callable[..., Any]:
     return prepare(_value, fun)
+
+
+@hookimpl
+def value_with_aux(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return prepare(_value_with_aux, fun)
+
+
+@hookimpl
+def value_and_grad_with_aux(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return prepare(_value_and_grad_with_aux, fun)
 
 
 @hookimpl

@@ -61,7 +61,8 @@ def prepare(transform: Callable[..., Any], fun: Any, points: int = 1) -> Callabl
         How many of the first arguments are points.
     """
     if is_eager(fun):
-        return _beside_its_point(transform(fun))
+        function = transform(fun)
+        return _on_its_device(function.call if isinstance(function, Beside) else function)
     return Evaluator(_graphs(transform, fun) if _is_hashable(fun) else Graphs(transform, fun), points)
 
 
@@ -105,7 +106,7 @@ class Evaluator:
         return graph(*arrays, *inputs)
 
 
-def _beside_its_point(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+def _on_its_device(evaluate: Callable[..., Any]) -> Callable[..., Any]:
     """``evaluate`` on the device of the point, as a graph is, and not on TensorFlow's default."""
 
     def moved(point: Any, *args: Any) -> Any:
@@ -192,7 +193,38 @@ class Graphs:
 
         specs += fixed.specs
         graph = tf.function(run, autograph=False).get_concrete_function(*specs)
-        return _with_xla(graph, specs, place) if self.xla and not _has_effects(graph) else graph
+        call = _with_xla(graph, specs, place) if self.xla and not _has_effects(graph) else graph
+        return self.function.beside(call) if isinstance(self.function, Beside) else call
+
+
+class Beside:
+    """A function of which a part of what it returns is no tensor, and cannot be the output of a graph.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Returns ``(outputs, rest)``; the outputs become the graph's, ``rest`` stays as it was when it was traced.
+    join : callable
+        ``join(outputs, rest)`` is what the whole returns.
+    """
+
+    def __init__(self, evaluate: Callable[..., Any], join: Callable[[Any, Any], Any]) -> None:
+        self.evaluate, self.join = evaluate, join
+        self.rest: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The outputs, inside a trace."""
+        outputs, self.rest = self.evaluate(*arguments)
+        return outputs
+
+    def call(self, *arguments: Any) -> Any:
+        """The whole, outside."""
+        return self.join(*self.evaluate(*arguments))
+
+    def beside(self, graph: Callable[..., Any]) -> Callable[..., Any]:
+        """A graph just traced, as a function that returns the whole."""
+        rest, self.rest = self.rest, None
+        return lambda *inputs: self.join(graph(*inputs), rest)
 
 
 @functools.lru_cache(maxsize=KEPT)

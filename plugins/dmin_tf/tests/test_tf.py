@@ -3,6 +3,7 @@
 What every backend must do is in test_conformance.py.
 """
 
+import dataclasses
 import gc
 import inspect
 import logging
@@ -498,6 +499,61 @@ def test_fun_may_differentiate_inside(method, compile):
     x0 = {"a": tf.constant(1.5, tf.float64), "b": tf.constant(-0.5, tf.float64)}
     res = minimize(fun, x0, method=method, compile=compile)
     assert (float(res.x["a"]), float(res.x["b"])) == pytest.approx((2.0, -1.0), abs=1e-3)
+
+
+# Auxiliary output ----------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Fit:
+    residual: tf.Tensor
+    name: str
+
+
+@each_way
+@each_method
+def test_aux_is_of_real_tensors_and_whatever_else_there_was(method, compile):
+    scale = tf.Variable(tf.constant(2.0, tf.float64))
+
+    def fun(x, centre, name):
+        residual = x["w"] - centre
+        aux = {"fit": Fit(residual, name), "scale": scale, "host": np.arange(3), "none": None}
+        return tf.reduce_sum(residual**2), aux
+
+    res = minimize(fun, {"w": zeros(2)}, args=(3.0, "here"), method=method, has_aux=True, compile=compile)
+
+    assert isinstance(res.aux["fit"].residual.numpy(), np.ndarray)
+    np.testing.assert_array_equal(res.aux["fit"].residual, res.x["w"] - 3.0)
+    assert res.aux["fit"].name == "here"
+    assert res.aux["none"] is None
+    np.testing.assert_array_equal(res.aux["host"], np.arange(3))
+    scale.assign(5.0)
+    assert float(res.aux["scale"]) == 2.0
+
+
+def test_aux_follows_the_graph_that_was_run():
+    @counting
+    def fun(x, name, *more):
+        return tf.reduce_sum((x - 1.0) ** 2), [name, *(2 * x for _ in more)]
+
+    names = [minimize(fun, zeros(2), args=args, has_aux=True).aux for args in (("a",), ("b", 1), ("a",), ("b", 1))]
+    traced = fun.calls
+
+    assert [aux[0] for aux in names] == ["a", "b", "a", "b"]
+    assert [len(aux) for aux in names] == [1, 2, 1, 2]
+    minimize(fun, zeros(2), args=("a",), has_aux=True)
+    assert fun.calls == traced
+
+
+def test_ragged_and_sparse_tensors_come_out_of_a_graph():
+    def fun(x):
+        ragged = tf.RaggedTensor.from_row_lengths(x, [1, 2])
+        return tf.reduce_sum((x - 1.0) ** 2), (ragged, tf.sparse.from_dense(x))
+
+    ragged, sparse = minimize(fun, zeros(3), has_aux=True).aux
+
+    assert [len(row) for row in ragged.to_list()] == [1, 2]
+    assert tuple(sparse.shape) == (3,)
 
 
 # Second derivatives --------------------------------------------------------------------------------------

@@ -179,6 +179,11 @@ def value(fun: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @hookimpl
+def detach(array: Any) -> Any:
+    return array.detach() if isinstance(array, Tensor) and array.requires_grad else array
+
+
+@hookimpl
 def hvp(fun: Callable[..., Any]) -> Callable[..., Point]:
     """Double backward, with the graph of the gradient kept while the point stays the same.
 

@@ -4,6 +4,9 @@ What every backend must do is in test_conformance.py.
 """
 
 import contextlib
+import dataclasses
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -270,6 +273,56 @@ def test_leaf_cut_off_by_detach_is_named():
     x0 = {"kept": torch.zeros(2), "cut": torch.zeros(2)}
     with pytest.warns(RuntimeWarning, match=r"respect to x0\['cut'\] is exactly zero"):
         minimize(lambda x: bowl(x["kept"]) + bowl(x["cut"].detach()), x0)
+
+
+# Auxiliary output ----------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Fit:
+    residual: torch.Tensor
+    name: str
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_aux_is_detached(method):
+    def fun(x):
+        residual = x["w"] * 2 - 1.0
+        return residual.square().sum(), {"fit": Fit(residual, "a"), "w": x["w"], "leaf": torch.nn.Parameter(residual)}
+
+    res = minimize(fun, {"w": torch.zeros(3)}, method=method, has_aux=True)
+    for tensor in (res.aux["fit"].residual, res.aux["w"], res.aux["leaf"]):
+        assert not tensor.requires_grad
+    assert torch.equal(res.aux["fit"].residual, res.x["w"] * 2 - 1.0)
+    assert torch.equal(res.aux["w"], res.x["w"])
+
+
+def test_aux_keeps_no_graph_alive():
+    seen = []
+
+    def fun(x):
+        residual = x * 2 - 1.0
+        seen.append(weakref.ref(residual))
+        return residual.square().sum(), residual
+
+    res = minimize(fun, torch.zeros(3), method="L-BFGS-B", has_aux=True)
+
+    gc.collect()
+    assert torch.equal(res.aux, res.x * 2 - 1.0)
+    assert all(tensor() is None for tensor in seen)  # and with them the graphs that they are part of
+
+
+def test_aux_of_a_user_given_gradient_is_detached():
+    def fun(x):
+        x = x.detach().requires_grad_()
+        residual = x - 1.0
+        value = residual.square().sum()
+        return (value, residual), torch.autograd.grad(value, x)[0]
+
+    res = minimize(fun, torch.zeros(3), jac=True, has_aux=True)
+
+    assert not res.aux.requires_grad
+    assert torch.equal(res.aux, res.x - 1.0)
 
 
 # Second derivatives --------------------------------------------------------------------------------------
