@@ -16,6 +16,7 @@ __version__ = "0.0.1"
 from ._errors import BackendUnavailableError as BackendUnavailableError
 from ._errors import BrokenPluginError as BrokenPluginError
 from ._errors import CurvatureError as CurvatureError
+from ._errors import DerivativeError as DerivativeError
 from ._errors import DminError as DminError
 from ._errors import InputError as InputError
 from ._errors import Interrupted as Interrupted

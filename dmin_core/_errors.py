@@ -30,6 +30,20 @@ class ObjectiveError(DminError, ValueError):
     """`fun`, `jac`, `hess` or `hessp` returned something that cannot be optimised."""
 
 
+class DerivativeError(DminError, ValueError):
+    """``check_derivatives=True`` found a derivative that disagrees with differences.
+
+    Attributes
+    ----------
+    path : str or None
+        The leaf that is furthest off.
+    """
+
+    def __init__(self, message: str, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class CurvatureError(DminError, ValueError):
     """Second derivatives at the answer cannot be had, or have no inverse that is a covariance.
 

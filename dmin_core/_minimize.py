@@ -107,7 +107,10 @@ def minimize(
         True: ``fun`` returns ``(value, aux)``, with jac=True ``((value, aux), gradient)``, as ``jax.value_and_grad``
         does. ``aux`` is any nest of arrays and other objects; that of the answer is ``Result.aux``. It costs no
         evaluation. Where ``fun`` is compiled, what of ``aux`` is no array is as it was when ``fun`` was traced.
-    frozen, check_derivatives, progress, checkpoint
+    check_derivatives : bool, optional
+        Compare gradient and, for methods that use them or where you give them, Hessian products with differences at x0
+        before the run. About two evaluations a leaf, which are counted nowhere and never leave the bounds.
+    frozen, progress, checkpoint
         Not in this version.
 
     Returns
@@ -122,6 +125,8 @@ def minimize(
         An argument is wrong; before any evaluation.
     ObjectiveError
         ``fun``, ``jac``, ``hess`` or ``hessp`` returned what cannot be optimised, or is not finite at the start.
+    DerivativeError
+        ``check_derivatives`` found one that disagrees with differences; the message names the worst leaf.
     PluginError
         The backend or the method cannot be loaded.
     Interrupted
@@ -145,7 +150,7 @@ def minimize(
     >>> round(float(res.x["a"]), 4), res.x["b"].round(4)
     (1.6667, array([1.5, 1.5]))
     """
-    _refuse_what_is_not_yet(constraints, frozen, check_derivatives, progress, checkpoint)
+    _refuse_what_is_not_yet(constraints, frozen, progress, checkpoint)
     _check_callable(fun=fun, callback=fun if callback is None else callback, hessp=fun if hessp is None else hessp)
     if not (tol is None or isinstance(tol, int | float | np.number)):
         raise InputError(f"tol must be a number, not {tol!r}.")
@@ -161,25 +166,30 @@ def minimize(
     if pair is not None and not ability.bounds:
         raise MethodError(f"{ability.name} cannot keep to bounds. Methods that can: {', '.join(able('bounds'))}.")
     _check_derivatives_given(ability, jac, hess, hessp, tree.backend)
+    given: dict[str, Any] = {
+        "args": args,
+        "jac": jac or None,
+        "hess": hess,
+        "hessp": hessp,
+        "bounds": pair,
+        "compile": compile,
+        "has_aux": has_aux,
+    }
+    if check_derivatives:
+        _check_derivatives(ability, Problem(tree, fun, x, uses_gradient=False, **given))
     problem = Problem(
         tree,
         fun,
         x,
-        args=args,
-        jac=jac or None,
-        hess=hess,
-        hessp=hessp,
-        bounds=pair,
+        **given,
         keep_feasible=keep_feasible,
         uses_gradient=ability.gradient,
         strict=ability.strict_bounds,
         private=ability.private_x,
-        compile=compile,
         maxfun=options.get("maxfun", math.inf),
         maxtime=options.get("maxtime", math.inf),
         relative_step=options.get("finite_diff_rel_step"),
         absolute_step=options.get("eps"),
-        has_aux=has_aux,
     )
     # These report their iterations themselves; being called at each costs as much as the rest of a small evaluation.
     problem.unwatched = callback is None and ability.private_x and not {"maxfun", "maxtime"}.intersection(options)
@@ -224,13 +234,10 @@ def with_backend(name: str) -> Callable[..., Any]:
 # At the door ---------------------------------------------------------------------------------------------
 
 
-def _refuse_what_is_not_yet(
-    constraints: Any, frozen: Any, check_derivatives: bool, progress: bool, checkpoint: Any
-) -> None:
+def _refuse_what_is_not_yet(constraints: Any, frozen: Any, progress: bool, checkpoint: Any) -> None:
     asked = {
         "constraints": not (constraints is None or (isinstance(constraints, tuple | list) and not len(constraints))),
         "frozen": frozen is not None,
-        "check_derivatives": check_derivatives,
         "progress": progress,
         "checkpoint": checkpoint is not None,
     }
@@ -351,6 +358,18 @@ def _check_strategy(ability: Method, hess: Any) -> None:
         raise InputError(f"hess must be {allowed}; not {hess!r}.")
     if ability.hess and not ability.hessp:
         raise MethodError(f"{ability.name} needs the Hessian itself: pass hess as a callable, or leave it out.")
+
+
+def _check_derivatives(ability: Method, problem: Problem) -> None:
+    from ._check_derivatives import check
+
+    given = callable(problem.hess) or callable(problem.hessp)
+    check(
+        problem,
+        first=ability.gradient or problem.jac is True or callable(problem.jac),
+        second=given or (problem.hess is None and (ability.hessp or ability.hess)),
+        dense=ability.hess and not ability.hessp,
+    )
 
 
 # The run -------------------------------------------------------------------------------------------------
