@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.0.1"
 
+from ._checkpoint import Checkpoint as Checkpoint
 from ._errors import BackendUnavailableError as BackendUnavailableError
 from ._errors import BrokenPluginError as BrokenPluginError
+from ._errors import CheckpointError as CheckpointError
 from ._errors import CurvatureError as CurvatureError
 from ._errors import DerivativeError as DerivativeError
 from ._errors import DminError as DminError

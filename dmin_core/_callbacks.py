@@ -87,6 +87,8 @@ def _intermediate(state: Any, problem: Problem) -> Intermediate:
     fields.update(nit=problem.nit, nfev=problem.nfev, njev=problem.njev)
     if problem.aside is not None:
         fields["aux"] = problem.aux_at(x)
+    if problem.replayed is not None:
+        fields["replaying"] = problem.replaying
     return Intermediate(lambda: problem.tree.restore(x), **fields)
 
 

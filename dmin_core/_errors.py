@@ -26,6 +26,10 @@ class MethodError(InputError):
     """The method is unknown, has no such option, or cannot do what was asked of it."""
 
 
+class CheckpointError(InputError):
+    """The file given as ``checkpoint`` cannot be used, is another problem's, or parts from what this run computes."""
+
+
 class ObjectiveError(DminError, ValueError):
     """`fun`, `jac`, `hess` or `hessp` returned something that cannot be optimised."""
 

@@ -19,6 +19,7 @@ import numpy as np
 from . import _differences as differences
 from ._bounds import clip_start, flatten_bounds
 from ._callbacks import watch
+from ._checkpoint import check_checkpoint, recorded
 from ._errors import (
     DminError,
     InputError,
@@ -110,8 +111,11 @@ def minimize(
     check_derivatives : bool, optional
         Compare gradient and, for methods that use them or where you give them, Hessian products with differences at x0
         before the run. About two evaluations a leaf, which are counted nowhere and never leave the bounds.
-    frozen, progress, checkpoint
+    frozen, progress
         Not in this version.
+    checkpoint : str, PathLike or Checkpoint, optional
+        A file in which every answer of ``fun`` and its derivatives is kept. The same call made again reads them there
+        and goes on where the run was killed, to the same result (`Checkpoint` says how large the file may get).
 
     Returns
     -------
@@ -123,6 +127,8 @@ def minimize(
     ------
     InputError
         An argument is wrong; before any evaluation.
+    CheckpointError
+        The checkpoint is damaged, another run's, or in use; or the method asks for what it does not have.
     ObjectiveError
         ``fun``, ``jac``, ``hess`` or ``hessp`` returned what cannot be optimised, or is not finite at the start.
     DerivativeError
@@ -150,13 +156,14 @@ def minimize(
     >>> round(float(res.x["a"]), 4), res.x["b"].round(4)
     (1.6667, array([1.5, 1.5]))
     """
-    _refuse_what_is_not_yet(constraints, frozen, progress, checkpoint)
+    _refuse_what_is_not_yet(constraints, frozen, progress)
     _check_callable(fun=fun, callback=fun if callback is None else callback, hessp=fun if hessp is None else hessp)
     if not (tol is None or isinstance(tol, int | float | np.number)):
         raise InputError(f"tol must be a number, not {tol!r}.")
     args = args if isinstance(args, tuple) else (args,)
     tree, x = _take_apart(x0, backend)
     _check_compile(compile, tree.backend)
+    kept = None if checkpoint is None else check_checkpoint(checkpoint)
     pair, keep_feasible = flatten_bounds(bounds, x0, tree)
     if pair is not None:
         x = clip_start(x, pair, tree)
@@ -194,6 +201,8 @@ def minimize(
     # These report their iterations themselves; being called at each costs as much as the rest of a small evaluation.
     problem.unwatched = callback is None and ability.private_x and not {"maxfun", "maxtime"}.intersection(options)
     run = _runner(method, ability)
+    if kept is not None:
+        run = recorded(run, kept, ability.name)
     result: Result[T] = _run(run, problem, ability.name, tol, watch(callback, problem, ability.name), options)
     if options.get("disp"):
         print(result.summary())
@@ -234,12 +243,11 @@ def with_backend(name: str) -> Callable[..., Any]:
 # At the door ---------------------------------------------------------------------------------------------
 
 
-def _refuse_what_is_not_yet(constraints: Any, frozen: Any, progress: bool, checkpoint: Any) -> None:
+def _refuse_what_is_not_yet(constraints: Any, frozen: Any, progress: bool) -> None:
     asked = {
         "constraints": not (constraints is None or (isinstance(constraints, tuple | list) and not len(constraints))),
         "frozen": frozen is not None,
         "progress": progress,
-        "checkpoint": checkpoint is not None,
     }
     for name, is_asked in asked.items():
         if is_asked:
@@ -438,6 +446,8 @@ def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
         "history": as_history(problem.history),
         "time": problem.seconds(),
     }
+    if problem.replayed is not None:
+        fields["replayed"] = problem.replayed
     answer = problem.settle(raw.get("x"), bool(raw.get("success")))
     if answer is None:
         fields.update(x=tree.restore(problem.x0), fun=math.nan)

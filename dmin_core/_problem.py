@@ -8,7 +8,7 @@ gradient apart, counts, the best point so far, the history, the clock, limits, B
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
@@ -65,6 +65,10 @@ class Problem:
         As SciPy's ``Bounds`` has it.
     nfev, njev, nhev, nit : int
         Counts so far.
+    replayed : int or None
+        How many of `nfev` a checkpoint gave; None where there is none.
+    replaying : bool
+        Whether the checkpoint has more to give.
 
     Parameters
     ----------
@@ -151,6 +155,8 @@ class Problem:
         self.influence = Influence(tree, bounds)
         self._second: tuple[np.ndarray, Any] | None = None
         self.started = perf_counter()
+        self.replayed: int | None = None
+        self.replaying = False
 
     def start(self) -> None:
         """Start the clock."""
@@ -365,6 +371,18 @@ class Problem:
         """Aux at a point that was evaluated and is remembered; None at others."""
         known = self._known(x)
         return None if known is None or known.aux is NOTHING else known.aux
+
+    def intercept(self, around: Callable[[str, Callable[..., Any]], Callable[..., Any]], names: Iterable[str]) -> None:
+        """Have ``around(name, call)`` stand for each of these calls, until `release`."""
+        for name in names:
+            setattr(self, name, around(name, getattr(self, name)))
+        self._compute = self._how_to_compute()
+
+    def release(self, names: Iterable[str]) -> None:
+        """Have them called as they are again."""
+        for name in names:
+            delattr(self, name)
+        self._compute = self._how_to_compute()
 
     # -- calls into the user's code: host vectors in, whose memory is the call's own, and host numbers out ----------
 

@@ -48,6 +48,8 @@ class Result(OptimizeResult, Generic[T]):
     history : numpy.recarray
         One record for each point that the method asked for: ``evaluation`` (nfev at that moment), ``fun``,
         ``grad_norm`` (Euclidean; nan where no gradient was computed), ``seconds`` since the start.
+    replayed : int
+        With a checkpoint: how many of ``nfev`` were read from it instead of computed.
     time : dict
         Seconds spent in ``'objective'`` (the user's functions and the framework), ``'copies'`` (between host and
         framework), ``'solver'`` (the rest), and their sum ``'total'``. A framework that computes asynchronously
@@ -282,6 +284,19 @@ def as_history(records: Sequence[tuple[int, float, float, float]]) -> Any:
 
 def merge(raw: Mapping[str, Any], fields: Mapping[str, Any]) -> Result[Any]:
     """A method's own report, overlaid with what dmin knows better."""
-    ours = {"x", "fun", "jac", "grad", "njev", "nhev", "nfev", "method", "execution_time", "history", "time"}
+    ours = {
+        "x",
+        "fun",
+        "jac",
+        "grad",
+        "njev",
+        "nhev",
+        "nfev",
+        "method",
+        "execution_time",
+        "history",
+        "time",
+        "replayed",
+    }
     kept = {name: value for name, value in raw.items() if name not in ours}
     return Result({**kept, **fields})

@@ -339,7 +339,6 @@ def test_an_unknown_backend_lists_the_installed_ones():
         {"constraints": LinearConstraint(np.eye(3), 0, 1)},
         {"frozen": {"a": True}},
         {"progress": True},
-        {"checkpoint": "run.npz"},
         {"compile": True},
     ],
     ids=lambda argument: next(iter(argument)),
