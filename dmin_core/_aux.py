@@ -26,7 +26,7 @@ class ValueOf(Objective):
     __slots__ = ()
 
     def __call__(self, point: Any, *args: Any) -> Any:
-        return self.scalar(value_and_aux(self.fun(self.structure.unpack(point), *args))[0])
+        return self.scalar(value_and_aux(self.beside_frozen(point, args))[0])
 
 
 class WithAux(Objective):
@@ -39,7 +39,7 @@ class WithAux(Objective):
         self.owner = owner
 
     def __call__(self, point: Any, *args: Any) -> Any:
-        value, aux = value_and_aux(self.fun(self.structure.unpack(point), *args))
+        value, aux = value_and_aux(self.beside_frozen(point, args))
         return self.scalar(value), take_apart(aux, self.owner)
 
 

@@ -2,19 +2,22 @@
 
 A bound is written where the variable is: as a pair ``(lb, ub)`` whose sides are numbers, arrays or nests that
 reach as deep into x0's as they like (a *prefix*: what stands at a node holds for all below it), or as a dictionary
-from leaf to pair. None is no bound. SciPy's own forms, ``Bounds`` and a list of pairs for a single vector, mean what
-they mean there.
+from name to pair, whose names may be globs (`_globs`). None is no bound. SciPy's own forms, ``Bounds`` and a list of
+pairs for a single vector, mean what they mean there.
+
+What is said of frozen leaves is passed over, so that a leaf may be frozen and set free with its bounds left standing.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ._errors import InputError, outside
+from ._globs import Entry, Names
 from ._leaves import is_array
 from ._match import Mismatch, match
 from ._tree import Tree
@@ -23,7 +26,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 FORMS = (
     "Bounds are (lb, ub), Bounds(lb, ub), each side None, a number, an array or a nest like x0's; "
-    "or a dict from leaf to such a pair."
+    "or a dict from key, path or glob to such a pair."
 )
 
 
@@ -40,7 +43,7 @@ def flatten_bounds(bounds: Any, x0: Any, tree: Tree) -> tuple[Pair | None, Any]:
     Raises
     ------
     InputError
-        The form, the nest or a shape is wrong, a bound is nan, or a lower one lies above its upper one; the
+        The form, the nest, a name or a shape is wrong, a bound is nan, or a lower one lies above its upper one; the
         message names the leaf.
     """
     if bounds is None:
@@ -49,21 +52,20 @@ def flatten_bounds(bounds: Any, x0: Any, tree: Tree) -> tuple[Pair | None, Any]:
     if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
         keep_feasible = _keep_feasible(bounds, tree)
         bounds = (_unwrapped(bounds.lb), _unwrapped(bounds.ub))
-    lb, ub = np.full(tree.n, -np.inf), np.full(tree.n, np.inf)
     if (pairs := _as_pairs(bounds, tree)) is not None:
-        lb[:] = [-np.inf if low is None else low for low, _ in pairs]
-        ub[:] = [np.inf if high is None else high for _, high in pairs]
-    elif isinstance(bounds, Mapping):
-        for key, pair in bounds.items():
-            _fill_below(key, pair, x0, "x0", tree, lb, ub)
-    elif isinstance(bounds, tuple | list) and len(bounds) == 2:
-        every = range(len(tree.variables))
-        _fill_side(lb, bounds[0], x0, every, "x0", tree, "lower")
-        _fill_side(ub, bounds[1], x0, every, "x0", tree, "upper")
+        lb = np.array([-np.inf if low is None else low for low, _ in pairs], dtype=float)
+        ub = np.array([np.inf if high is None else high for _, high in pairs], dtype=float)
     else:
-        raise InputError(f"bounds is a {type(bounds).__qualname__}{_length(bounds)}. {FORMS}")
+        sides = _Sides(tree.without_frozen(x0), tree)
+        if isinstance(bounds, Mapping):
+            sides.fill_by_name(bounds)
+        elif isinstance(bounds, tuple | list) and len(bounds) == 2:
+            sides.fill(sides.names.whole, *bounds)
+        else:
+            raise InputError(f"bounds is a {type(bounds).__qualname__}{_length(bounds)}. {FORMS}")
+        lb, ub = sides.lb, sides.ub
     _check(lb, ub, tree)
-    if np.isneginf(lb).all() and np.isposinf(ub).all():
+    if lb.max() == -np.inf and ub.min() == np.inf:
         return None, False
     return (lb, ub), keep_feasible
 
@@ -99,24 +101,24 @@ def _keep_feasible(bounds: Any, tree: Tree) -> Any:
     keep = np.asarray(bounds.keep_feasible, dtype=bool)
     if keep.size == 1:
         return bool(keep.ravel()[0])
-    if keep.size != tree.n:
-        raise InputError(
-            f"keep_feasible has {keep.size} entries for {tree.n} variables; pass one bool, or one for each."
-        )
-    return keep.ravel()
+    each = tree.is_variable_number
+    if keep.size != each.size:
+        raise InputError(f"keep_feasible has {keep.size} entries for {each.size} numbers; pass one bool, or one each.")
+    return keep.ravel()[each]
 
 
 # SciPy's list of pairs -----------------------------------------------------------------------------------
 
 
 def _as_pairs(bounds: Any, tree: Tree) -> Sequence[Any] | None:
-    """SciPy's ``[(min, max), …]``, as many pairs of numbers as there are variables; None if it is another form.
+    """SciPy's ``[(min, max), …]``, as many pairs of numbers as x0 has numbers; None if it is another form.
 
     For two variables ``([0, 0], [1, 1])`` could be either this or ``(lb, ub)``: it is refused.
     """
+    each = tree.is_variable_number
     if isinstance(bounds, np.ndarray) and bounds.ndim == 2 and bounds.shape[1] == 2:
         bounds = [tuple(row) for row in bounds.tolist()]
-    if not isinstance(bounds, list | tuple) or len(bounds) != tree.n:
+    if not isinstance(bounds, list | tuple) or len(bounds) != each.size:
         return None
     if not (isinstance(bounds, list) or tree.spec.is_leaf()):
         return None
@@ -127,80 +129,89 @@ def _as_pairs(bounds: Any, tree: Tree) -> Sequence[Any] | None:
             f"bounds={bounds!r} could be (lb, ub) or a list of (min, max). Write the sides of (lb, ub) as arrays, "
             f"or the pairs as a list of tuples."
         )
-    return bounds
+    return [pair for pair, is_variable in zip(bounds, each.tolist(), strict=True) if is_variable]
 
 
 def _is_number(side: Any) -> bool:
     return side is None or isinstance(side, int | float | np.number)
 
 
-# A dictionary from leaf to pair --------------------------------------------------------------------------
+# The other forms: sides that are prefixes of x0's nest ---------------------------------------------------
 
 
-def _fill_below(key: Any, pair: Any, node: Any, path: str, tree: Tree, lb: np.ndarray, ub: np.ndarray) -> None:
-    """Fill in what ``{key: pair}`` says of the part of x0 that ``key`` names."""
-    if isinstance(node, Mapping) and key in node:
-        path, below = f"{path}[{key!r}]", node[key]
-    else:
-        path, below = key, _leaf_of_path(key, node, path, tree)
-    if pair is None:
-        return
-    if isinstance(pair, Mapping) and isinstance(below, Mapping):
-        for inner, inner_pair in pair.items():
-            _fill_below(inner, inner_pair, below, path, tree, lb, ub)
-        return
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
-        raise InputError(
-            f"The bounds of {path} are a {type(pair).__qualname__}{_length(pair)}; expected a pair (lb, ub)."
-        )
-    which = [k for k in range(len(tree.variables)) if _is_below(tree.variable_path(k), path)]
-    _fill_side(lb, pair[0], below, which, path, tree, "lower")
-    _fill_side(ub, pair[1], below, which, path, tree, "upper")
+class _Sides:
+    """The bounds while they are written.
 
+    Parameters
+    ----------
+    x0 : nest
+        None where a leaf is frozen.
+    tree : Tree
+    """
 
-def _leaf_of_path(key: Any, node: Any, path: str, tree: Tree) -> Any:
-    for i in tree.variables:
-        if tree.path(i) == key:
-            return tree.leaves[i]
-    known = list(map(repr, node)) if isinstance(node, Mapping) else [tree.path(i) for i in tree.variables]
-    more = ", …" if len(known) > 8 else ""
-    raise InputError(f"bounds names {key!r}, which {path} does not have; it has {', '.join(known[:8])}{more}.")
+    def __init__(self, x0: Any, tree: Tree) -> None:
+        self.tree = tree
+        self.names = Names(x0, tree.spec, "bounds")
+        self.lb, self.ub = np.full(tree.n, -np.inf), np.full(tree.n, np.inf)
+        self._order = {i: k for k, i in enumerate(tree.variables)}
+        self._numbers = {*tree.variables, *tree.frozen}
 
+    def fill_by_name(self, bounds: Mapping[Any, Any]) -> None:
+        """Write what a dictionary says; the last entry to name a leaf says both of its sides."""
+        for entry in self.names.entries(bounds):
+            pair = (None, None) if entry.value is None else entry.value
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise InputError(
+                    f"The bounds of {entry.name} are a {type(pair).__qualname__}{_length(pair)}; "
+                    f"expected a pair (lb, ub)."
+                )
+            if entry.part is None and self._numbers.isdisjoint(entry.leaves):
+                raise InputError(f"bounds names {entry.name}, under which x0 holds no number.")
+            self.fill(entry, *pair)
 
-def _is_below(path: str, root: str) -> bool:
-    return path.startswith(root) and path[len(root) : len(root) + 1] in ("", "[", ".")
+    def fill(self, where: Entry, lower: Any, upper: Any) -> None:
+        """Write the bounds of the leaves that ``where`` names."""
+        self._fill_side(self.lb, lower, where, "lower", -np.inf)
+        self._fill_side(self.ub, upper, where, "upper", np.inf)
 
+    def _fill_side(self, target: np.ndarray, side: Any, where: Entry, word: str, free: float) -> None:
+        for k, bound in self._spread(side, where, word):
+            end = int(self.tree.ends[k])
+            part = target[end - self.tree.sizes[k] : end].reshape(self.tree.shapes[k])
+            part[...] = free if bound is None else _broadcast(bound, k, self.tree, word)
 
-# One side, a prefix of x0's nest -------------------------------------------------------------------------
+    def _spread(self, side: Any, where: Entry, word: str) -> Iterator[tuple[int, Any]]:
+        """Each of the variables there, with its bound."""
+        if side is None or _is_number(side):
+            each = [side] * len(where.leaves)
+        elif is_array(side):
+            each = self._spread_array(side, where)
+        elif where.part is None:
+            raise InputError(
+                f"The {word} bound of {where.name} is a {type(side).__qualname__}; expected None, a number or "
+                f"an array, for the name may mean several parts of x0."
+            )
+        else:
+            each = self._spread_nest(side, where, word)
+        for i, bound in zip(where.leaves, each, strict=True):
+            if i in self._order:
+                yield self._order[i], bound
 
+    def _spread_array(self, side: Any, where: Entry) -> list[Any]:
+        """The array for each leaf; or one number for each, for SciPy's x0 is often a list of floats."""
+        numbers = [i for i in where.leaves if i in self._numbers]
+        scalars = len(numbers) > 1 and all(map(self.tree.is_scalar, numbers))
+        if not (scalars and side.shape == (len(numbers),)):
+            return [side] * len(where.leaves)
+        values = dict(zip(numbers, _to_host(side, self.tree).tolist(), strict=True))
+        return [values.get(i) for i in where.leaves]
 
-def _fill_side(
-    target: np.ndarray, side: Any, node: Any, which: Sequence[int], path: str, tree: Tree, word: str
-) -> None:
-    """Write one side of the bounds of the variables ``which``, those below ``node``."""
-    if side is None:
-        return
-    for k, bound in zip(which, _spread(side, node, which, path, tree, word), strict=True):
-        if bound is not None:
-            end = int(tree.ends[k])
-            target[end - tree.sizes[k] : end] = _broadcast(bound, k, tree, word).ravel()
-
-
-def _spread(side: Any, node: Any, which: Sequence[int], path: str, tree: Tree, word: str) -> Sequence[Any]:
-    """One bound for each variable below ``node``."""
-    if _is_number(side):
-        return [side] * len(which)
-    if is_array(side):
-        # SciPy's x0 is often a list of floats, and its bounds an array.
-        each = len(which) > 1 and side.shape == (len(which),) and all(tree.shapes[k] == () for k in which)
-        return list(_to_host(side, tree)) if each else [side] * len(which)
-    try:
-        spread = match(node, side, path, lambda part: _is_number(part) or is_array(part))
-    except Mismatch as cause:
-        raise InputError(f"The {word} bounds are not nested as x0 is: {cause}. {FORMS}") from cause
-    below = [i for i in range(len(tree.leaves)) if _is_below(tree.path(i), path)]
-    variables = set(tree.variables)
-    return [bound for i, bound in zip(below, spread, strict=True) if i in variables]
+    def _spread_nest(self, side: Any, where: Entry, word: str) -> list[Any]:
+        assert where.part is not None
+        try:
+            return match(where.part.node, side, where.name, lambda part: _is_number(part) or is_array(part))
+        except Mismatch as cause:
+            raise InputError(f"The {word} bounds are not nested as x0 is: {cause}. {FORMS}") from cause
 
 
 def _broadcast(bound: Any, k: int, tree: Tree, word: str) -> np.ndarray:

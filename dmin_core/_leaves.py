@@ -11,7 +11,7 @@ import copy
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -131,6 +131,11 @@ def is_array(leaf: Any) -> bool:
     return hasattr(leaf, "shape") and hasattr(leaf, "dtype") and not isinstance(leaf, type)
 
 
+def is_number(leaf: Any) -> bool:
+    """Whether ``leaf`` is an array or a Python number, of whatever dtype."""
+    return is_array(leaf) or (isinstance(leaf, int | float | complex) and not isinstance(leaf, bool))
+
+
 FLOATS = {
     "bfloat16": 16,
     "float16": 16,
@@ -187,11 +192,15 @@ def backend_of(x: Any) -> str:
     return infer_backend(leaves, spec, root="x")
 
 
-def infer_backend(leaves: Sequence[Any], spec: optree.PyTreeSpec, root: str = "x0") -> str:
-    """`backend_of` for a nest that has been taken apart already."""
+def infer_backend(
+    leaves: Sequence[Any], spec: optree.PyTreeSpec, root: str = "x0", frozen: Collection[int] = ()
+) -> str:
+    """`backend_of` for a nest that has been taken apart already; ``frozen`` leaves may be of any framework."""
     seen: dict[str, int] = {}
     floats = False
     for i, leaf in enumerate(leaves):
+        if i in frozen:
+            continue
         if is_array(leaf):
             seen.setdefault(_owner(leaf, functools.partial(_path, spec, root, i)), i)
         floats = floats or isinstance(leaf, float)
@@ -204,13 +213,24 @@ def infer_backend(leaves: Sequence[Any], spec: optree.PyTreeSpec, root: str = "x
         )
     if not seen and not floats:
         for i, leaf in enumerate(leaves):
-            is_variable(leaf, functools.partial(_path, spec, root, i))  # says better what is wrong, if it can
+            if i not in frozen:
+                is_variable(leaf, functools.partial(_path, spec, root, i))  # says better what is wrong, if it can
+        if frozen:
+            raise nothing_free([_path(spec, root, i) for i in sorted(frozen)])
         raise no_leaves(leaves, spec, root)
     return next(iter(seen), "numpy")
 
 
 def _path(spec: optree.PyTreeSpec, root: str, i: int) -> str:
     return paths(spec, root)[i]
+
+
+def nothing_free(frozen: Sequence[str]) -> InputError:
+    """The error where all that could be optimised is frozen."""
+    more = ", …" if len(frozen) > 3 else ""
+    return InputError(
+        f"frozen leaves nothing to optimise: it holds for {', '.join(frozen[:3])}{more}. Leave a floating leaf free."
+    )
 
 
 def no_leaves(leaves: Sequence[Any], spec: optree.PyTreeSpec, root: str) -> InputError:
@@ -319,7 +339,7 @@ def is_variable(leaf: Any, path: Callable[[], str]) -> bool:
     if isinstance(leaf, int) and not isinstance(leaf, bool):
         raise InputError(
             f"{path()} is the integer {leaf!r}; leaves are floating. Write {float(leaf)!r} to optimise it, "
-            f"or pass it to fun by args=."
+            f"or name it in frozen= if it is not to be optimised."
         )
     if _holds_variables(leaf):
         raise InputError(
@@ -332,7 +352,7 @@ def is_variable(leaf: Any, path: Callable[[], str]) -> bool:
 def _remedy(dtype: Any) -> str:
     if "complex" in dtype_name(dtype):
         return COMPLEX
-    return "minimize needs real floating leaves. Convert it, or pass it to fun by args= if it is not to be optimised."
+    return "minimize needs real floating leaves. Convert it, or name it in frozen= if it is not to be optimised."
 
 
 def _holds_variables(leaf: Any) -> bool:

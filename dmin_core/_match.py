@@ -42,30 +42,39 @@ def match(nest: Any, other: Any, root: str = "x0", spreads: Callable[[Any], bool
 
 
 def _walk(nest: Any, other: Any, path: str, spreads: Callable[[Any], bool]) -> Iterator[Any]:
-    children = _children(nest)
-    if children is None:
+    own = children(nest)
+    if own is None:
         yield other
         return
     if spreads(other):
         yield from [other] * len(flatten(nest)[0])
         return
-    others = _children(other)
-    if others is None or _kind(nest) != _kind(other):
+    others = children(other)
+    if others is None or kind(nest) != kind(other):
+        left = flatten(nest)[0]
+        if not any(map(_counts, left)):
+            yield from [None] * len(left)
+            return
         raise Mismatch(f"{path} is a {_named(nest)}, its counterpart a {_named(other)}")
-    for key, (step, child) in children.items():
+    for key, (step, child) in own.items():
         if key in others:
             yield from _walk(child, others[key][1], path + step, spreads)
             continue
         left = flatten(child)[0]
-        if any(is_array(leaf) or isinstance(leaf, float) for leaf in left):
+        if any(map(_counts, left)):
             raise Mismatch(f"{path + step} has no counterpart")
         yield from [None] * len(left)
-    extra = [step for key, (step, _) in others.items() if key not in children]
+    extra = [step for key, (step, _) in others.items() if key not in own]
     if extra:
         raise Mismatch(f"there is no {path + extra[0]}")
 
 
-def _children(node: Any) -> dict[Any, tuple[str, Any]] | None:
+def _counts(leaf: Any) -> bool:
+    """Whether something must be said of a leaf."""
+    return is_array(leaf) or isinstance(leaf, float)
+
+
+def children(node: Any) -> dict[Any, tuple[str, Any]] | None:
     """Children by key, with the step of the path that leads to each; None for a leaf."""
     children, spec = optree.tree_flatten(node, lambda n: n is not node, none_is_leaf=True, namespace=NAMESPACE)
     if spec.is_leaf():
@@ -74,7 +83,8 @@ def _children(node: Any) -> dict[Any, tuple[str, Any]] | None:
     return dict(zip(spec.entries(), zip(steps, children, strict=True), strict=True))
 
 
-def _kind(node: Any) -> type:
+def kind(node: Any) -> type:
+    """What a node is as far as matching is concerned: the mappings are one kind, and so are lists and tuples."""
     if isinstance(node, Mapping):
         return dict
     return tuple if type(node) is list else type(node)

@@ -28,6 +28,7 @@ from ._errors import (
     NotSupportedYet,
     outside,
 )
+from ._frozen import find_frozen
 from ._leaves import flatten, infer_backend
 from ._plugins import Backend, get_backend
 from ._problem import Problem, Stop
@@ -72,8 +73,8 @@ def minimize(
     x0 : array or nest of arrays
         Where to start: one array, or any nest of dicts, OrderedDicts, lists, tuples, namedtuples, dataclasses and
         what optree has registered. Leaves are real floating arrays of one framework, on one device; Python floats
-        count as 0-d arrays; None and other leaves that are no arrays are handed to ``fun`` untouched. Never
-        modified.
+        count as 0-d arrays; None and other leaves that are no arrays are handed to ``fun`` untouched, and so is what
+        ``frozen`` names. Never modified.
     args : tuple, optional
         Further arguments of ``fun``, ``jac``, ``hess`` and ``hessp``.
     method : str or callable, optional
@@ -89,7 +90,8 @@ def minimize(
         for the methods that use one. For trust-constr also SciPy's strategies (``'2-point'``, ``BFGS()``, …).
     bounds : optional
         ``(lb, ub)`` or ``Bounds(lb, ub)``, each side None, a number, an array, or a nest that reaches as deep into
-        x0's as it likes; or a dict from leaf to ``(lb, ub)``; or SciPy's list of pairs for a single vector.
+        x0's as it likes; or a dict from key, path or glob over paths (``"encoder/*"``, ``"**/log_var"``) to
+        ``(lb, ub)``; or SciPy's list of pairs for a single vector. docs/bounds.md has every form.
     constraints : optional
         Not in this version.
     tol : float, optional
@@ -111,7 +113,10 @@ def minimize(
     check_derivatives : bool, optional
         Compare gradient and, for methods that use them or where you give them, Hessian products with differences at x0
         before the run. About two evaluations a leaf, which are counted nowhere and never leave the bounds.
-    frozen, progress
+    frozen : str, collection of str, dict or nest of bools, optional
+        Leaves that are no variables: ``fun`` and the result get the objects of ``x0``, which may be of any dtype or
+        framework. Named as in ``bounds``, or marked by a nest of bools that reaches as deep into x0's as it likes.
+    progress
         Not in this version.
     checkpoint : str, PathLike or Checkpoint, optional
         A file in which every answer of ``fun`` and its derivatives is kept. The same call made again reads them there
@@ -121,7 +126,7 @@ def minimize(
     -------
     Result
         An ``OptimizeResult`` whose ``x`` and ``jac`` are nested as ``x0`` is: the best finite feasible point
-        evaluated, whichever way the run ended.
+        evaluated, whichever way the run ended. ``jac`` is None at frozen leaves.
 
     Raises
     ------
@@ -155,13 +160,15 @@ def minimize(
     >>> res = minimize(fun, {"a": 0.0, "b": np.ones(2)}, args=(2.0,), bounds={"b": (None, 1.5)})
     >>> round(float(res.x["a"]), 4), res.x["b"].round(4)
     (1.6667, array([1.5, 1.5]))
+    >>> round(float(minimize(fun, {"a": 0.0, "b": np.ones(2)}, args=(4.0,), frozen="b").x["a"]), 4)
+    2.0
     """
-    _refuse_what_is_not_yet(constraints, frozen, progress)
+    _refuse_what_is_not_yet(constraints, progress)
     _check_callable(fun=fun, callback=fun if callback is None else callback, hessp=fun if hessp is None else hessp)
     if not (tol is None or isinstance(tol, int | float | np.number)):
         raise InputError(f"tol must be a number, not {tol!r}.")
     args = args if isinstance(args, tuple) else (args,)
-    tree, x = _take_apart(x0, backend)
+    tree, x = _take_apart(x0, backend, frozen)
     _check_compile(compile, tree.backend)
     kept = None if checkpoint is None else check_checkpoint(checkpoint)
     pair, keep_feasible = flatten_bounds(bounds, x0, tree)
@@ -243,10 +250,9 @@ def with_backend(name: str) -> Callable[..., Any]:
 # At the door ---------------------------------------------------------------------------------------------
 
 
-def _refuse_what_is_not_yet(constraints: Any, frozen: Any, progress: bool) -> None:
+def _refuse_what_is_not_yet(constraints: Any, progress: bool) -> None:
     asked = {
         "constraints": not (constraints is None or (isinstance(constraints, tuple | list) and not len(constraints))),
-        "frozen": frozen is not None,
         "progress": progress,
     }
     for name, is_asked in asked.items():
@@ -267,10 +273,11 @@ def _check_compile(compile: bool | None, backend: Backend) -> None:
         raise NotSupportedYet(f"Backend {backend.name!r} does not compile in this version; leave `compile` out.")
 
 
-def _take_apart(x0: Any, backend: str | None) -> tuple[Tree, np.ndarray]:
+def _take_apart(x0: Any, backend: str | None, frozen: Any) -> tuple[Tree, np.ndarray]:
     leaves, spec = flatten(x0)
-    name = infer_backend(leaves, spec) if backend is None else backend
-    tree = Tree(x0, get_backend(name), leaves, spec)
+    held = find_frozen(frozen, x0, spec)
+    name = infer_backend(leaves, spec, frozen=held) if backend is None else backend
+    tree = Tree(x0, get_backend(name), leaves, spec, held)
     return tree, tree.pack_x0()
 
 

@@ -18,7 +18,11 @@ from ._tree import Tree
 
 
 class Objective:
-    """``fun(x, *args)`` over a nest, as a function ``(point, *args) -> scalar``."""
+    """``fun(x, *args)`` over a nest, as a function ``(point, *args) -> scalar``.
+
+    Where leaves of the nest are frozen, ``args`` begin with their arrays, `Tree.inputs`: no array is part of an
+    objective, so that one that was compiled serves other frozen arrays too, and keeps none of them.
+    """
 
     __slots__ = ("_checked", "compile", "complex_step", "fun", "structure")
 
@@ -32,11 +36,17 @@ class Objective:
         self._checked: set[Any] = set()
 
     def __call__(self, point: Any, *args: Any) -> Any:
-        value = self.fun(self.structure.unpack(point), *args)
+        structure = self.structure
+        value = self.beside_frozen(point, args) if structure.inputs else self.fun(structure.unpack(point), *args)
         # The usual case first: this stands on the path of every evaluation.
         if getattr(value, "ndim", None) == 0 and value.dtype in self._checked:
             return value
         return self.scalar(value)
+
+    def beside_frozen(self, point: Any, args: tuple[Any, ...]) -> Any:
+        """What `fun` returns; ``args`` as they are after the point, with the frozen arrays first."""
+        frozen = len(self.structure.inputs)
+        return self.fun(self.structure.unpack(point, args[:frozen]), *args[frozen:])
 
     def scalar(self, value: Any) -> Any:
         """``value`` if it is a real scalar; of several shapes that hold one number, the 0-d one."""
@@ -105,9 +115,11 @@ class Given:
         self.function = function
         self.compile = False  # what the user differentiated by hand need not be what the framework can trace
         self.structure = tree.structure
+        self.unpack = tree.unpack
 
     def __call__(self, point: Any, *args: Any) -> Any:
-        return self.function(self.structure.unpack(point), *args)
+        # Nobody keeps this, so that it may hold the frozen leaves itself: they are no arguments here.
+        return self.function(self.unpack(point), *args)
 
 
 def value_and_nest(returned: Any, has_aux: bool = False) -> tuple[Any, Any]:

@@ -118,6 +118,7 @@ class Problem:
     ) -> None:
         self.tree, self.backend, self.x0, self.n = tree, tree.backend, x0, tree.n
         self.fun, self.args, self.jac, self.hess, self.hessp = fun, args, jac, hess, hessp
+        self.objective_args = (*tree.inputs_of(compile), *args)
         self.bounds, self.keep_feasible, self.strict, self.private = bounds, keep_feasible, strict, private
         if bounds is not None and not strict:
             self._lowest = bounds[0] - FEASIBLE * (1.0 + np.abs(bounds[0]))
@@ -396,7 +397,7 @@ class Problem:
         if blas.needed:
             blas.release()
         try:
-            value, (gradient,) = self._evaluate_pair(point, *self.args)
+            value, (gradient,) = self._evaluate_pair(point, *self.objective_args)
         finally:
             if blas.needed:
                 blas.retake()
@@ -411,11 +412,11 @@ class Problem:
 
     def _value(self, x: np.ndarray) -> float:
         self.nfev += 1
-        return self._to_float(self._timed(self._evaluate_value, self.tree.point(x), *self.args))
+        return self._to_float(self._timed(self._evaluate_value, self.tree.point(x), *self.objective_args))
 
     def _complex_value(self, x: np.ndarray) -> complex:
         self.nfev += 1
-        return self._timed(self._evaluate_value, self.tree.point(x), *self.args)
+        return self._timed(self._evaluate_value, self.tree.point(x), *self.objective_args)
 
     def _user_pair(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         self.nfev += 1
@@ -428,7 +429,7 @@ class Problem:
         return self._pack(self._timed(self._call_jac, self.tree.point(x), *self.args), "The gradient from `jac`")
 
     def _user_product(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
-        direction = self.tree.unpack(self._fresh(v))
+        direction = self.tree.direction(self._fresh(v))
         product = self._timed(self._call_hessp, self._fresh(x), direction, *self.args)
         return self._pack(product, "The product from `hessp`")
 
@@ -440,13 +441,13 @@ class Problem:
         if self._evaluate_product is None:
             self._evaluate_product = self.backend.hvp(self.objective)
         point = self._second_order_point(x)
-        (h,) = self._timed(self._evaluate_product, point, self._fresh(v), *self.args)
+        (h,) = self._timed(self._evaluate_product, point, self._fresh(v), *self.objective_args)
         return self._to_host(h)
 
     def _hessian_by_backend(self, x: np.ndarray) -> np.ndarray:
         if self._evaluate_hessian is None:
             self._evaluate_hessian = self.backend.hessian(self.objective)
-        return self._to_host(self._timed(self._evaluate_hessian, self._second_order_point(x), *self.args))
+        return self._to_host(self._timed(self._evaluate_hessian, self._second_order_point(x), *self.objective_args))
 
     def _second_order_point(self, x: np.ndarray) -> Any:
         """The same point object for every product at one ``x``: backends keep what they computed for it."""

@@ -31,7 +31,7 @@ class Result(OptimizeResult, Generic[T]):
     fun : float
         Value of the objective there.
     jac : nest
-        Gradient there, as plain arrays; absent where the method computed none.
+        Gradient there, as plain arrays, and None at frozen leaves; absent where the method computed none.
     success : bool
         Whether the method stopped because its test of convergence held.
     status : int

@@ -11,14 +11,26 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import optree
 
 from ._errors import InputError, ObjectiveError, outside
-from ._leaves import FLOATS, class_of, dtype_name, flatten, is_array, is_variable, no_leaves, paths
+from ._leaves import (
+    FLOATS,
+    class_of,
+    dtype_name,
+    flatten,
+    is_array,
+    is_float_dtype,
+    is_number,
+    is_variable,
+    no_leaves,
+    nothing_free,
+    paths,
+)
 from ._match import Mismatch, match
 from ._plugins import Backend, owner_of
 
@@ -30,7 +42,13 @@ class Structure:
     """What `fun` sees of an x0 but its numbers: enough to make the nest from a flat vector.
 
     It keeps no array of x0's (save leaves of special classes, to make others like them), so that a backend may
-    hold on to a compiled function without holding on to the data.
+    hold on to a compiled function without holding on to the data. Frozen arrays are therefore passed to `unpack`: they
+    are inputs of what is compiled, like the arrays in the user's ``args``, before which they stand in every call.
+
+    Attributes
+    ----------
+    inputs : tuple of int
+        Which of the leaves are frozen and passed so.
     """
 
     def __init__(
@@ -42,15 +60,16 @@ class Structure:
         shapes: tuple[tuple[int, ...], ...],
         dtypes: tuple[Any, ...],
         special: dict[int, Any],
+        inputs: tuple[int, ...] = (),
     ) -> None:
-        self.spec, self.template, self.variables = spec, template, variables
+        self.spec, self.template, self.variables, self.inputs = spec, template, variables, inputs
         self.shapes, self.dtypes, self.special = shapes, dtypes, special
         self._split, self._restore, self.namespace = backend.split, backend.restore, backend.namespace
         self._has_static = len(variables) < len(template)
         self._plain = not self._has_static and not special
 
-    def unpack(self, point: Any) -> Any:
-        """The nest that `fun` sees, made of pieces of the flat vector; differentiable."""
+    def unpack(self, point: Any, inputs: Sequence[Any] = ()) -> Any:
+        """The nest that `fun` sees, made of pieces of the flat vector and the frozen arrays; differentiable."""
         (vector,) = point
         pieces = self._split(vector, self.shapes, self.dtypes)
         if self._plain:
@@ -58,15 +77,17 @@ class Structure:
         pieces = list(pieces)
         for k, like in self.special.items():
             pieces[k] = self._restore(pieces[k], like, True)
-        return self.fill(pieces)
+        return self.fill(pieces, inputs)
 
-    def fill(self, pieces: Sequence[Any]) -> Any:
-        """The nest with these variables, and x0's static leaves."""
+    def fill(self, pieces: Sequence[Any], inputs: Sequence[Any] = ()) -> Any:
+        """The nest with these variables and frozen arrays, and x0's static leaves."""
         if not self._has_static:
             return self.spec.unflatten(pieces)
         leaves = list(self.template)
         for i, piece in zip(self.variables, pieces, strict=True):
             leaves[i] = piece
+        for i, array in zip(self.inputs, inputs, strict=True):
+            leaves[i] = array
         return self.spec.unflatten(leaves)
 
     @functools.cached_property
@@ -74,11 +95,11 @@ class Structure:
         """Equal for nests between which a compiled function can be shared."""
         variables = frozenset(self.variables)
         static = tuple(
-            (i, leaf if isinstance(leaf, Hashable) else id(leaf))
+            (i, leaf if isinstance(leaf, Hashable) and not is_array(leaf) else id(leaf))
             for i, leaf in enumerate(self.template)
             if i not in variables
         )
-        return (self.spec, self.shapes, self.dtypes, static)
+        return (self.spec, self.shapes, self.dtypes, self.inputs, static)
 
 
 class Cut:
@@ -106,23 +127,37 @@ class Tree:
     backend : Backend
     spec : optree.PyTreeSpec
     leaves : list
-        Of ``x0``: variables as arrays of the backend, static leaves as they are.
+        Of ``x0``: variables as arrays of the backend, frozen and static leaves as they are.
     variables : tuple of int
         Which of the leaves are variables.
+    frozen : tuple of int
+        Which of the leaves are frozen arrays and numbers.
+    inputs : tuple
+        Those of them that stand before the user's ``args`` in every call of an `Objective`.
     shapes, dtypes, sizes : tuple
         One entry a variable.
     n : int
         Length of the flat vector.
     """
 
-    def __init__(self, x0: Any, backend: Backend, leaves: list[Any] | None = None, spec: Any = None) -> None:
+    def __init__(
+        self,
+        x0: Any,
+        backend: Backend,
+        leaves: list[Any] | None = None,
+        spec: Any = None,
+        frozen: Collection[int] = (),
+    ) -> None:
         if leaves is None or spec is None:
             leaves, spec = flatten(x0)
         self.backend = backend
         self.spec = spec
         self.leaves = leaves
         self._paths: list[str] | None = None
-        self.variables = tuple(i for i, leaf in enumerate(leaves) if is_variable(leaf, functools.partial(self.path, i)))
+        self.frozen = tuple(i for i in sorted(frozen) if is_number(leaves[i]))
+        self.variables = tuple(
+            i for i, leaf in enumerate(leaves) if i not in frozen and is_variable(leaf, functools.partial(self.path, i))
+        )
         self._convert_foreign()
         arrays = [leaves[i] for i in self.variables]
         self.shapes = tuple(tuple(int(d) for d in a.shape) for a in arrays)
@@ -134,18 +169,26 @@ class Tree:
             raise self._nothing()
         self._check_devices(arrays)
         self.prototype = self._make_prototype(arrays)
+        inputs = tuple(i for i in self.frozen if self._can_be_input(leaves[i]))
         template = list(leaves)
-        for i in self.variables:
+        for i in (*self.variables, *inputs):
             template[i] = None
+        self.inputs = tuple(leaves[i] for i in inputs)
         self.structure = Structure(
-            backend, spec, template, self.variables, self.shapes, self.dtypes, self._find_special(arrays)
+            backend, spec, template, self.variables, self.shapes, self.dtypes, self._find_special(arrays), inputs
         )
-        self.unpack, self.fill = self.structure.unpack, self.structure.fill
+        self.unpack: Callable[[Any], Any] = self.structure.unpack
+        self.fill: Callable[[Sequence[Any]], Any] = self.structure.fill
+        if inputs:
+            self.unpack = functools.partial(self.structure.unpack, inputs=self.inputs)
+            self.fill = functools.partial(self.structure.fill, inputs=self.inputs)
 
     # -- at the door ------------------------------------------------------------------------------------
 
     def _nothing(self) -> InputError:
         if not self.variables:
+            if self.frozen:
+                return nothing_free([self.path(i) for i in self.frozen])
             return no_leaves(self.leaves, self.spec, "x0")
         which = ", ".join(self.path(i) for i in self.variables[:3])
         return InputError(
@@ -186,6 +229,31 @@ class Tree:
 
     def _is_own(self, leaf: Any) -> bool:
         return is_array(leaf) and owner_of(type(leaf)) == self.backend.name
+
+    def _can_be_input(self, leaf: Any) -> bool:
+        """Whether a frozen leaf can be passed to what a backend compiles; the rest are constants in it.
+
+        Those are integers, which may be shapes, as in ``args``; arrays of strings; arrays of another framework.
+        """
+        if isinstance(leaf, float):
+            return True
+        if not is_array(leaf):
+            return False
+        if not self.backend.compiles or self._is_own(leaf):
+            return True
+        return owner_of(type(leaf)) == "numpy" and (is_float_dtype(leaf.dtype) or leaf.dtype.kind in "biuc")
+
+    def inputs_of(self, compile: bool | None) -> tuple[Any, ...]:
+        """What to pass to an `Objective` for the frozen leaves, before ``args``.
+
+        Where it is compiled, framework's variables become arrays: as variables they would be constants in it.
+        """
+        if compile is False or not self.backend.compiles:
+            return self.inputs
+        return tuple(
+            self.backend.restore(leaf, leaf, True) if is_array(leaf) and self._is_own(leaf) else leaf
+            for leaf in self.inputs
+        )
 
     def _check_devices(self, arrays: Sequence[Any]) -> None:
         first: dict[str, int] = {}
@@ -231,6 +299,25 @@ class Tree:
         """Path of variable ``k``."""
         return self.path(self.variables[k])
 
+    def is_scalar(self, i: int) -> bool:
+        """Whether leaf ``i`` is a single number, of shape ()."""
+        return tuple(getattr(self.leaves[i], "shape", ())) == ()
+
+    @functools.cached_property
+    def is_variable_number(self) -> np.ndarray:
+        """Of every number in x0, frozen ones too, in order, whether it is one of the n."""
+        if not self.frozen:
+            return np.ones(self.n, dtype=bool)
+        sizes = {**dict(zip(self.variables, self.sizes, strict=True)), **{i: self._size(i) for i in self.frozen}}
+        order, free = sorted(sizes), set(self.variables)
+        return np.repeat([i in free for i in order], [sizes[i] for i in order])
+
+    def _size(self, i: int) -> int:
+        try:
+            return math.prod(int(d) for d in getattr(self.leaves[i], "shape", ()))
+        except (TypeError, ValueError):  # rows of different lengths, or no shape known
+            return 1
+
     def locate(self, j: int) -> str:
         """Path and index of number ``j`` of the flat vector: ``x0['w'][0, 3]``."""
         k = int(np.searchsorted(self.ends, j, side="right"))
@@ -246,9 +333,10 @@ class Tree:
         return (self.backend.feed(x, self.prototype),)
 
     def restore(self, x: np.ndarray, *, classes: bool = True) -> Any:
-        """The nest for a host vector, in x0's dtypes and on its devices; new arrays.
+        """The nest for a host vector, in x0's dtypes and on its devices; new arrays, and x0's own frozen leaves.
 
-        ``classes`` False leaves them plain arrays (a gradient is no parameter).
+        ``classes`` False is for gradients: plain arrays, for a gradient is no parameter, and None at frozen leaves, for
+        none was computed there.
         """
         likes = [self.leaves[i] for i in self.variables]
         if self.backend.compiles and len(likes) >= MANY_LEAVES:
@@ -261,7 +349,36 @@ class Tree:
             ]
         if classes:
             pieces = [self.backend.restore(piece, like, False) for piece, like in zip(pieces, likes, strict=True)]
-        return self.fill(pieces)
+        return self.fill(pieces) if classes or not self.frozen else self._fill_around(pieces, lambda leaf: None)
+
+    def direction(self, point: Any) -> Any:
+        """The nest for a vector along which a derivative is taken: zeros at frozen leaves, whose part does not move."""
+        nest = self.unpack(point)
+        return self._fill_around(self.match(nest, "x0"), self._zeros) if self.frozen else nest
+
+    def _zeros(self, leaf: Any) -> Any:
+        if isinstance(leaf, float) and not is_array(leaf):
+            return 0.0
+        if not is_array(leaf) or not is_float_dtype(leaf.dtype):
+            return leaf  # nothing can be differentiated by it
+        if owner_of(type(leaf)) == "numpy":
+            return np.zeros_like(leaf)
+        return self.backend.from_numpy(np.zeros(leaf.shape), leaf) if self._is_own(leaf) else leaf
+
+    def _fill_around(self, pieces: Sequence[Any], at_frozen: Callable[[Any], Any]) -> Any:
+        """The nest with these variables, and something else in place of each frozen leaf."""
+        leaves = list(self.leaves)
+        for i, piece in zip(self.variables, pieces, strict=True):
+            leaves[i] = piece
+        for i in self.frozen:
+            leaves[i] = at_frozen(leaves[i])
+        return self.spec.unflatten(leaves)
+
+    def without_frozen(self, x0: Any) -> Any:
+        """``x0`` with None in place of frozen leaves, to match nests against that need not say anything there."""
+        if not self.frozen:
+            return x0
+        return self._fill_around([self.leaves[i] for i in self.variables], lambda leaf: None)
 
     def pack_host(self, arrays: Sequence[Any]) -> np.ndarray:
         """Variables laid end to end in a new float64 host vector."""
@@ -309,7 +426,7 @@ class Tree:
             leaves = self.spec.flatten_up_to(nest)
         except (ValueError, TypeError):
             try:
-                leaves = match(self.spec.unflatten(self.leaves), nest)
+                leaves = match(self.without_frozen(self.spec.unflatten(self.leaves)), nest)
             except Mismatch as cause:
                 raise ObjectiveError(f"{what} is not nested as x0 is: {cause}.") from cause
         return [leaves[i] for i in self.variables]

@@ -98,7 +98,9 @@ def _shaped(piece: Any, shape: tuple[int, ...], dtype: Any) -> tf.Tensor:
 @hookimpl
 def restore(array: tf.Tensor, like: Any, inside: bool) -> Any:
     """A variable comes back as a new one. `fun` sees a tensor: a variable would be cut off from the flat vector."""
-    if inside or isinstance(like, tf.Tensor):
+    if inside:
+        return array if isinstance(array, TENSORS) else tf.convert_to_tensor(array)
+    if isinstance(like, tf.Tensor):
         return array
     with tf.device(array.device):
         if isinstance(like, tf.Variable):
