@@ -168,6 +168,10 @@ class Defaults:
         return self.backend.from_numpy(array, like)
 
     @hookimpl(trylast=True)
+    def own_array(self, size: Any, like: Any) -> Any:
+        return False
+
+    @hookimpl(trylast=True)
     def container(self, node: Any) -> Any:
         return None
 

@@ -194,6 +194,8 @@ class Backend:
         Whether the framework differentiates, or the core takes differences.
     compiles : bool
         Whether it compiles objectives.
+    shields : bool
+        Whether nothing can be written into a host array through what `feed` makes of it.
 
     Examples
     --------
@@ -220,6 +222,7 @@ class Backend:
     split: Callable[..., Any]
     restore: Callable[..., Any]
     feed: Callable[..., Any]
+    own_array: Callable[..., bool]
     container: Callable[..., Any]
     rebuild: Callable[..., Any]
     namespace: Callable[..., Any]
@@ -243,6 +246,7 @@ class Backend:
         manager.register(Defaults(self), name="dmin_core defaults")
         for name, function in hooks(manager, BackendSpec).items():
             setattr(self, name, function)
+        self.shields = "feed" in own
         if "feed" not in own:
             self.feed = self.from_numpy  # without the default's frame between: it is called once an evaluation
         self.exact_gradient = "value_and_grad" in own

@@ -18,6 +18,7 @@ import numpy as np
 import optree
 
 from ._errors import InputError, ObjectiveError, outside
+from ._layout import Layout
 from ._leaves import (
     FLOATS,
     class_of,
@@ -60,6 +61,7 @@ class Structure:
         shapes: tuple[tuple[int, ...], ...],
         dtypes: tuple[Any, ...],
         special: dict[int, Any],
+        groups: tuple[slice, ...],
         inputs: tuple[int, ...] = (),
     ) -> None:
         self.spec, self.template, self.variables, self.inputs = spec, template, variables, inputs
@@ -67,11 +69,19 @@ class Structure:
         self._split, self._restore, self.namespace = backend.split, backend.restore, backend.namespace
         self._has_static = len(variables) < len(template)
         self._plain = not self._has_static and not special
+        self._parts = [(shapes[group], dtypes[group]) for group in groups]
+        self._ends = tuple(group.stop for group in groups)
 
     def unpack(self, point: Any, inputs: Sequence[Any] = ()) -> Any:
-        """The nest that `fun` sees, made of pieces of the flat vector and the frozen arrays; differentiable."""
-        (vector,) = point
-        pieces = self._split(vector, self.shapes, self.dtypes)
+        """The nest that `fun` sees, made of pieces of the point's vectors and the frozen arrays; differentiable.
+
+        The point may be one flat vector or what `Layout` makes.
+        """
+        if len(point) == 1:
+            pieces = self._split(point[0], self.shapes, self.dtypes)
+        else:
+            parts = zip(point, self._parts, strict=True)
+            pieces = [piece for vector, part in parts for piece in self._split(vector, *part)]
         if self._plain:
             return self.spec.unflatten(pieces)
         pieces = list(pieces)
@@ -99,7 +109,7 @@ class Structure:
             for i, leaf in enumerate(self.template)
             if i not in variables
         )
-        return (self.spec, self.shapes, self.dtypes, self.inputs, static)
+        return (self.spec, self.shapes, self.dtypes, self._ends, self.inputs, static)
 
 
 class Cut:
@@ -138,6 +148,8 @@ class Tree:
         One entry a variable.
     n : int
         Length of the flat vector.
+    layout : Layout
+        What a point is best made of where the backend differentiates; `point` makes one flat vector always.
     """
 
     def __init__(
@@ -169,13 +181,22 @@ class Tree:
             raise self._nothing()
         self._check_devices(arrays)
         self.prototype = self._make_prototype(arrays)
+        self.layout = Layout(backend, self.prototype, self.sizes)
         inputs = tuple(i for i in self.frozen if self._can_be_input(leaves[i]))
         template = list(leaves)
         for i in (*self.variables, *inputs):
             template[i] = None
         self.inputs = tuple(leaves[i] for i in inputs)
         self.structure = Structure(
-            backend, spec, template, self.variables, self.shapes, self.dtypes, self._find_special(arrays), inputs
+            backend,
+            spec,
+            template,
+            self.variables,
+            self.shapes,
+            self.dtypes,
+            self._find_special(arrays),
+            self.layout.groups,
+            inputs,
         )
         self.unpack: Callable[[Any], Any] = self.structure.unpack
         self.fill: Callable[[Sequence[Any]], Any] = self.structure.fill
@@ -329,7 +350,7 @@ class Tree:
     # -- between nests, points and host vectors ---------------------------------------------------------
 
     def point(self, x: np.ndarray) -> Any:
-        """The point on the device for a host vector."""
+        """The point of one flat vector on the device for a host vector."""
         return (self.backend.feed(x, self.prototype),)
 
     def restore(self, x: np.ndarray, *, classes: bool = True) -> Any:

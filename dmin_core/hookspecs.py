@@ -97,10 +97,28 @@ class BackendSpec:
         """Make what is handed to an evaluator, once an evaluation: `from_numpy` where that is the quickest.
 
         A framework whose compiled functions take NumPy's arrays themselves may return ``array`` in ``like``'s dtype.
+        Whoever implements this hook promises that `fun` cannot write into ``array`` through what was made, because it
+        is a copy or an array that is never written: dmin then keeps ``array`` itself as the point that was evaluated,
+        and saves a copy an evaluation. A backend whose `from_numpy` always copies may list that under this name too.
 
         Notes
         -----
-        Default: `from_numpy`.
+        Default: `from_numpy`, of a copy.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def own_array(self, size: int, like: Array) -> bool:
+        """Say whether a leaf of ``size`` numbers is better an array of its own in a point than part of a common one.
+
+        Asked for every leaf, once a run. Leaves for which it is False lie end to end in one vector, up to the next for
+        which it is True; all arrays are flat, in ``like``'s dtype and on its device. Each is a copy to the device
+        and back of its own at every evaluation.
+
+        Notes
+        -----
+        Default: False, one flat vector for all leaves. True pays where a compiler fuses the concatenation of a large
+        gradient with what computes it, number by number (JAX on a CPU).
         """
         raise NotImplementedError
 

@@ -37,7 +37,7 @@ class Method:
     strict_bounds : bool
         Whether every point it evaluates lies within the bounds.
     private_x : bool
-        Whether it hands over a new array at each evaluation.
+        Whether it hands over a new array at each evaluation, and writes into none that it handed over.
     needs_hessian : bool
         Whether it cannot run without second derivatives; the others make do with their own approximation.
     distribution : str

@@ -445,6 +445,24 @@ class BackendTests:
             promise = f"must not view memory that {gradient_method} writes"
             must_match("feed", promise, self.hooks.to_numpy(array), before)
 
+    def test_what_feed_makes_cannot_be_written_through(self) -> None:
+        """A backend that implements `feed` promises so: dmin keeps the very memory as the point that was evaluated."""
+        if not self.hooks.shields:
+            pytest.skip("the backend leaves `feed` to the core, which copies")
+        fun, x0, data = self._in_framework(smooth(), self.widest)
+        kept = Tree(x0, self.hooks).pack_x0()
+        before = kept.copy()
+
+        def writes(x: Nest, *data: Array) -> Array:
+            value = fun(x, *data)
+            for leaf in optree.tree_leaves(x):
+                _write(leaf)
+            return value
+
+        objective = Objective(writes, Tree(x0, self.hooks), compile=False)
+        self.hooks.value(objective)((self.hooks.feed(kept, Tree(x0, self.hooks).prototype),), *data)
+        must_match("feed", "must keep what fun writes out of the array it was given", kept, before)
+
     def test_runs_are_deterministic(self) -> None:
         """The same call gives the same values, to the last bit."""
         fun, x0, data = self._in_framework(rosenbrock(), self.widest)
@@ -486,6 +504,34 @@ class BackendTests:
         must("to_numpy", "must not be called more often", len(down) - gradients <= res.nfev + 12, True)
         # The default of `feed` is from_numpy.
         must("from_numpy", "must not be called more often", len(made) <= res.nfev + 12, True)
+
+    def test_large_leaves_cross_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However many arrays a point is of (`own_array`): each number goes up once an evaluation, and down once."""
+        sizes = {"a": 3, "b": 50_000, "c": 2, "d": 40_000, "e": 1}
+        like = self.array(np.zeros(1), self.widest)
+        large = [bool(self.hooks.own_array(size, like)) for size in sizes.values()]
+        arrays = 1 + sum(one or other for one, other in itertools.pairwise(large))
+        x0 = {name: self.array(np.linspace(-1.0, 1.0, size), self.widest) for name, size in sizes.items()}
+
+        def fun(x: Nest) -> Array:
+            return sum(self.xp.sum((leaf - 2.0) ** 2) for leaf in x.values())
+
+        def slope(x: Nest) -> Nest:
+            return {name: 2.0 * (leaf - 2.0) for name, leaf in x.items()}
+
+        jac = None if self.exact_gradient else slope  # differences of so many numbers would take all day
+        up, down = self._record(monkeypatch, "feed"), self._record(monkeypatch, "to_numpy")
+        res = self._minimize(fun, x0, method="L-BFGS-B", jac=jac, options={"maxiter": 3})
+        fed, n = [before.size for before, _ in up], sum(sizes.values())
+        brought = [before.size for before, _ in down if before.ndim == 1]
+        must_match("value_and_grad", "must lead to the minimum", self._copy(res.x["b"]), np.full(50_000, 2.0), 1e-3)
+        evaluations = res.nfev if self.exact_gradient else res.nfev + res.njev
+        must("feed", "must be given every number once an evaluation", sum(fed), evaluations * n)
+        if self.exact_gradient:
+            must("feed", "must be called once for each array of the point", len(fed), evaluations * arrays)
+            # The start, which is brought down leaf by leaf, and the gradients.
+            must("to_numpy", "must bring every number once a gradient", sum(brought), (1 + res.njev) * n)
+            must("to_numpy", "must be called once for each array of a gradient", len(brought), 5 + res.njev * arrays)
 
     def test_compiles_once(self) -> None:
         """`fun` is traced in the first run; the second run of the same `fun` compiles nothing."""

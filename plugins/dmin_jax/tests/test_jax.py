@@ -42,6 +42,44 @@ def start(a=0.0, b=1.0):
     return {"a": jnp.full(2, a), "b": jnp.full((1, 2), b)}
 
 
+# Points of several arrays ------------------------------------------------------------------------------
+
+
+def wide(p):
+    return jnp.sum((p["w"] - jnp.mean(p["b"])) ** 2) + jnp.sum((p["b"] - 2.0) ** 4)
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "trust-ncg", "trust-exact"])
+def test_large_leaves_change_nothing_but_how_they_are_handed_over(method, monkeypatch):
+    """Each is a vector of its own on a CPU, in the gradient, in products and in the dense Hessian."""
+    backend, x0 = get_backend("jax"), {"b": jnp.zeros(3), "w": jnp.ones((2, 4))}
+
+    def run(large):
+        monkeypatch.setattr(backend, "own_array", lambda size, like: size >= large)
+        fun, options = counting(wide), {"maxiter": 10}
+        return minimize(fun, x0, method=method, options=options), minimize(wide, x0, method=method, options=options)
+
+    expected, apart = run(100)[0], run(8)
+    assert expected.nit >= 3
+    for got in apart:
+        np.testing.assert_allclose(got.history.fun, expected.history.fun, rtol=1e-9)
+        np.testing.assert_allclose(got.x["w"], expected.x["w"], rtol=1e-9)
+
+
+def test_one_function_serves_leaves_that_were_put_somewhere_and_leaves_that_were_not():
+    x0 = {"b": jnp.zeros(3), "w": jnp.ones((2, dmin_jax.LARGE // 2))}
+    free, put = (minimize(wide, each, options={"maxiter": 3}) for each in (x0, jax.device_put(x0, jax.devices()[0])))
+    np.testing.assert_allclose(put.x["w"], free.x["w"], rtol=1e-9)
+
+
+def test_leaves_are_apart_where_they_are_large_and_nobody_put_them_anywhere():
+    like = jnp.zeros(3)
+    backend = get_backend("jax")
+    assert backend.own_array(dmin_jax.LARGE, like)
+    assert not backend.own_array(dmin_jax.LARGE - 1, like)
+    assert not backend.own_array(dmin_jax.LARGE, jax.device_put(like, jax.devices()[0]))
+
+
 # Compiling -----------------------------------------------------------------------------------------------
 
 
