@@ -98,6 +98,6 @@ def _known_value(x: np.ndarray, problem: Problem) -> float:
     That of the last evaluation, or else of the best, from which these methods go on.
     """
     last, best = problem.last, problem.best
-    if last is not None and (last.x == x).all():
+    if last is not None and last.sound and (last.x == x).all():
         return last.f
     return best.f if best is not None else float("nan")

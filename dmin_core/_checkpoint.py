@@ -12,6 +12,7 @@ numbers would be another run's.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -171,7 +172,13 @@ class Log:
             if self.next is not None and (record := self._find(kind, asked)) is not None:
                 return _put_together(record)
             nfev, njev = problem.nfev, problem.njev
-            outcome = call(*vectors)
+            try:
+                outcome = call(*vectors)
+            except Exception as error:
+                # What counts as a value that is not finite is given again as one.
+                if problem.last is not None and problem.failures.include(error) and self.writing:
+                    self._write(kind, asked, _not_finite(kind, problem.n), problem.nfev - nfev, problem.njev - njev)
+                raise
             if self.writing:
                 self._write(kind, asked, outcome, problem.nfev - nfev, problem.njev - njev)
             return outcome
@@ -282,6 +289,14 @@ def _take_apart(outcome: Any) -> tuple[int, int, float, np.ndarray]:
         return ARRAY, outcome.shape[0] if outcome.ndim == 2 else FLAT, 0.0, outcome.reshape(-1)
     number = complex(outcome)
     return COMPLEX, FLAT, number.real, np.array([number.imag])
+
+
+def _not_finite(kind: int, n: int) -> Any:
+    """What a call that failed for want of a factorisation, say, might as well have returned."""
+    shapes: dict[int, tuple[int, ...]] = {3: (n,), 5: (n,), 6: (n, n)}
+    if kind in shapes:
+        return np.full(shapes[kind], np.nan)
+    return (math.nan, np.full(n, np.nan)) if kind == 2 else math.nan
 
 
 def _put_together(record: Record) -> Any:

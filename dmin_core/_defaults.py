@@ -154,6 +154,10 @@ class Defaults:
         return evaluate
 
     @hookimpl(trylast=True)
+    def is_failure(self, error: Exception) -> bool:
+        return False
+
+    @hookimpl(trylast=True)
     def split(self, vector: Any, shapes: Any, dtypes: Any) -> Any:
         pieces, start = [], 0
         for shape, dtype in zip(shapes, dtypes, strict=True):

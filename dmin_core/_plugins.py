@@ -219,6 +219,7 @@ class Backend:
     detach: Callable[..., Any]
     hessian: Callable[..., Any]
     jacobian: Callable[..., Any]
+    is_failure: Callable[[Exception], bool]
     split: Callable[..., Any]
     restore: Callable[..., Any]
     feed: Callable[..., Any]

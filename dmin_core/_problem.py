@@ -17,8 +17,10 @@ import numpy as np
 from . import _differences as differences
 from ._aux import NOTHING, Aside, ValueOf, WithAux
 from ._errors import ObjectiveError
+from ._failures import Failures
 from ._influence import Influence
 from ._objective import Given, Objective, dense_hessian, value_and_nest
+from ._precision import Precision
 from ._threads import SingleThreadedBlas
 from ._tree import Tree
 
@@ -45,13 +47,13 @@ class Stop(BaseException):
 
 
 class Visit:
-    """A point that was evaluated."""
+    """A point that was evaluated; ``sound`` unless something of it is not finite, or stands in for what is not."""
 
-    __slots__ = ("aux", "f", "feasible", "g", "x")
+    __slots__ = ("aux", "f", "feasible", "g", "sound", "x")
     aux: Any
 
-    def __init__(self, x: np.ndarray, f: float, g: np.ndarray | None, feasible: bool) -> None:
-        self.x, self.f, self.g, self.feasible = x, f, g, feasible
+    def __init__(self, x: np.ndarray, f: float, g: np.ndarray | None, feasible: bool, sound: bool = True) -> None:
+        self.x, self.f, self.g, self.feasible, self.sound = x, f, g, feasible, sound
 
 
 class Problem:
@@ -73,6 +75,8 @@ class Problem:
         How many of `nfev` a checkpoint gave; None where there is none.
     replaying : bool
         Whether the checkpoint has more to give.
+    failures : Failures
+        What stands in for values that are not finite, and how many there were.
 
     Parameters
     ----------
@@ -88,6 +92,8 @@ class Problem:
         Whether the method never leaves the bounds.
     private : bool
         Whether the method hands over a new x at each evaluation, which `fun` may then view.
+    together : bool
+        Whether the method asks for the gradient wherever it asks for the value.
     compile : bool or None
         As `minimize` got it.
     maxfun, maxtime : float
@@ -113,6 +119,7 @@ class Problem:
         uses_gradient: bool = True,
         strict: bool = True,
         private: bool = False,
+        together: bool = False,
         compile: bool | None = None,
         maxfun: float = math.inf,
         maxtime: float = math.inf,
@@ -130,6 +137,7 @@ class Problem:
         self.maxfun, self.maxtime = maxfun, maxtime
         self._limited = maxfun < math.inf or maxtime < math.inf
         self.unwatched = False
+        self.together = together and not has_aux  # aux is that of the last call of `fun`, which may be a difference's
         self.relative_step, self.absolute_step = relative_step, absolute_step
         self.nfev = self.njev = self.nhev = self.nit = 0
         self.history: list[tuple[int, float, float, float]] = []
@@ -139,6 +147,10 @@ class Problem:
         self.in_objective = self.in_copies = 0.0
         self.blas = SingleThreadedBlas()
         self.blas.needed = False
+        from scipy.linalg.blas import ddot  # here, for importing dmin must stay cheap
+
+        # Quicker than NumPy's, which moreover looks for overflow, and warns.
+        self._dot = ddot
         self.scheme = self._scheme()
         # What the backend differentiates is a function of the layout's arrays; all else of one flat vector.
         self._point, self._join = tree.layout.point, tree.layout.join
@@ -159,6 +171,8 @@ class Problem:
         self._evaluate_product: Any = None
         self._evaluate_hessian: Any = None
         self._gradient_seen = False
+        self.failures = Failures(tree.backend.is_failure, tree.coarsest_eps)
+        self.precision = Precision(tree.coarsest_eps, self.exact_gradient, bounds)
         self.influence = Influence(tree, bounds)
         self._second: tuple[np.ndarray, Any] | None = None
         self.started = perf_counter()
@@ -204,11 +218,8 @@ class Problem:
         last = self.last
         visit = last if last is not None and _same(last.x, x) else self._visit(x)
         if visit.g is None:
-            visit.g = self._gradient_alone(visit)
-            self._first_gradient(visit)
-            if self.influence.undecided:
-                self.influence.look(visit.g)
-            self._note_norm(visit)
+            visit = self._add_gradient(visit)
+        assert visit.g is not None
         return visit.g
 
     def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -218,6 +229,107 @@ class Problem:
     def product(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Hessian at ``x`` times ``v``, (n,)."""
         self._check_limits()
+        try:
+            h = self._product(x, v)
+            if math.isfinite(self._dot(h, h)) or np.isfinite(h).all():
+                return h
+        except Exception as error:
+            if not self.failures.include(error):
+                raise
+        self.failures.count += 1
+        return self.failures.curvature(self._known_gradient(x)) * v
+
+    def hessian(self, x: np.ndarray) -> np.ndarray:
+        """Dense Hessian at ``x``, (n, n)."""
+        self._check_limits()
+        try:
+            matrix = self._hessian(x)
+            if np.isfinite(matrix).all():
+                return matrix
+        except Exception as error:
+            if not self.failures.include(error):
+                raise
+        self.failures.count += 1
+        return self.failures.curvature(self._known_gradient(x)) * np.eye(self.n)
+
+    # -- one evaluation a point ---------------------------------------------------------------------------
+
+    def _visit(self, x: np.ndarray) -> Visit:
+        if self._limited:
+            self._check_limits()
+        kept = x if self._shared else np.array(x, dtype=float)
+        try:
+            f, g = self._compute(x if self.private else self._shielded(kept))
+        except Exception as error:
+            if self.last is None or not self.failures.include(error):
+                raise
+            f, g = math.inf, None
+        visit = told = self._make_visit(kept, f, g, self.strict or self._is_feasible(kept))
+        if self.last is None:
+            self._first_value(visit)
+        norm = math.nan if g is None else math.sqrt(self._dot(g, g))
+        if not math.isfinite(f if g is None else f + norm):
+            told = self._stand_in(visit)
+        elif g is not None:
+            self._go_on(visit)
+        self.last = told
+        self.history.append((self.nfev, visit.f, norm, perf_counter() - self.started))
+        if visit.f < self._least or not self.strict:
+            self._compare(visit)
+        elif told is visit and self.best is not None and self.best.sound:
+            self.precision.note(self.best, visit)
+        return told
+
+    def _go_on(self, visit: Visit) -> None:
+        """A point with a value and a gradient."""
+        failures = self.failures
+        if failures.streak and not (failures.base is not None and _same(failures.base.x, visit.x)):
+            failures.streak = 0
+        failures.base = visit
+        if self.influence.undecided and visit.g is not None:
+            self.influence.look(visit.g)
+
+    def _stand_in(self, visit: Visit) -> Visit:
+        """What the solver is told instead of a value or gradient that is not finite."""
+        good = visit.g is not None and bool(np.isfinite(visit.g).all())
+        if math.isfinite(visit.f) and (good or not self._uses_gradient):
+            if good:
+                self._go_on(visit)
+            return visit  # it is the norm that overflowed, or a gradient that nobody needs
+        visit.sound = False
+        if not math.isfinite(visit.f):
+            visit.f = math.inf
+        return self._tell(visit, *self.failures.stand_in(visit.x, self.history))
+
+    def _tell(self, visit: Visit, f: float, g: np.ndarray | None) -> Visit:
+        """What the solver sees instead of the visit."""
+        told = Visit(visit.x, f, g, visit.feasible, sound=False)
+        if self.aside is not None:
+            told.aux = visit.aux
+        return told
+
+    def _add_gradient(self, visit: Visit) -> Visit:
+        """The gradient that is asked for after its value."""
+        try:
+            g = self._gradient_alone(visit)
+        except Exception as error:
+            if not (self._gradient_seen and self.failures.include(error)):
+                raise
+            g = np.full(self.n, math.nan)
+        if not visit.sound:  # one that no point with a gradient came before
+            visit.g = g if np.isfinite(g).all() else np.zeros(self.n)
+            return visit
+        visit.g = g
+        self._first_gradient(visit)
+        self._note_norm(visit)
+        if not np.isfinite(g).all():
+            visit.sound = False
+            self.last = told = self._tell(visit, visit.f, self.failures.slope(visit.x))
+            return told
+        self._go_on(visit)
+        return visit
+
+    def _product(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
         self.nhev += 1
         if callable(self.hessp):
             return self._user_product(x, v)
@@ -234,14 +346,15 @@ class Problem:
             )
         return self._product_by_backend(x, v)
 
-    def hessian(self, x: np.ndarray) -> np.ndarray:
-        """Dense Hessian at ``x``, (n, n)."""
-        self._check_limits()
+    def _hessian(self, x: np.ndarray) -> np.ndarray:
         if callable(self.hess):
             self.nhev += 1
             return self._user_hessian(x)
         if not self._by_backend or callable(self.hessp):
-            rows = np.array([self.product(x, unit) for unit in np.eye(self.n)])
+            rows = np.empty((self.n, self.n))
+            for i, unit in enumerate(np.eye(self.n)):
+                self._check_limits()
+                rows[i] = self._product(x, unit)
             return (rows + rows.T) / 2
         self.nhev += 1
         return self._hessian_by_backend(x)
@@ -251,7 +364,7 @@ class Problem:
         self.maxfun = self.maxtime = math.inf
         with self.blas:
             if self.exact_product:
-                return self.hessian(x)
+                return self._hessian(x)  # as it is: nothing stands in for it here
             from_values = not self.exact_gradient and self.scheme != "cs"
             return differences.hessian(
                 self._value_nearby if from_values else self._gradient_nearby,
@@ -261,27 +374,6 @@ class Problem:
                 bounds=self.bounds,
                 round_to=self.tree.round,
             )
-
-    # -- one evaluation a point ---------------------------------------------------------------------------
-
-    def _visit(self, x: np.ndarray) -> Visit:
-        if self._limited:
-            self._check_limits()
-        kept = x if self._shared else np.array(x, dtype=float)
-        f, g = self._compute(x if self.private else self._shielded(kept))
-        visit = self._make_visit(kept, f, g, self.strict or self._is_feasible(kept))
-        if self.last is None:
-            self._first_value(visit)
-        self.last = visit
-        norm = math.nan
-        if g is not None:
-            norm = math.sqrt(g.dot(g))
-            if self.influence.undecided:
-                self.influence.look(g)
-        self.history.append((self.nfev, f, norm, perf_counter() - self.started))
-        if f < self._least or not self.strict:
-            self._compare(visit)
-        return visit
 
     def _compare(self, visit: Visit) -> None:
         """Keep a point that is better than the best: feasible before infeasible, then the lower value."""
@@ -295,7 +387,14 @@ class Problem:
             return self._user_pair
         if self._uses_gradient and self._by_backend:
             return self._pair_by_backend
+        if self.together:
+            return self._value_then_gradient
         return lambda x: (self._value(x), None)
+
+    def _value_then_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray | None]:
+        """Both, for methods that always want both: so a value counts as failed if its gradient does."""
+        f = self._value(x.copy())
+        return f, self._gradient_alone(Visit(x, f, None, True)) if math.isfinite(f) else None
 
     def _gradient_alone(self, visit: Visit) -> np.ndarray:
         if callable(self.jac):
@@ -340,7 +439,7 @@ class Problem:
 
     def _known_gradient(self, x: np.ndarray) -> np.ndarray | None:
         known = self._known(x)
-        return None if known is None else known.g
+        return known.g if known is not None and known.sound else None
 
     def _known(self, x: np.ndarray) -> Visit | None:
         return next((v for v in (self.last, self.best) if v is not None and _same(v.x, x)), None)
@@ -551,7 +650,7 @@ class Problem:
             None where nothing finite was evaluated.
         """
         last = self.last
-        if x is None or last is None or not math.isfinite(last.f) or not np.array_equal(last.x, x):
+        if x is None or last is None or not last.sound or not np.array_equal(last.x, x):
             return self.best
         best = self.best
         if best is None or (last.f <= best.f if last.feasible is best.feasible else last.feasible):

@@ -42,6 +42,9 @@ class Result(OptimizeResult, Generic[T]):
         Iterations (-1 where Ctrl-C ended a run that nothing watched, neither a callback nor a limit); evaluations of
         `fun`, of its gradient, and of its Hessian or products with it. An evaluation of value and gradient together
         counts once in each; those made for finite differences count too.
+    nfail : int
+        How many values, gradients, products or Hessians were not finite, or failed by an error of linear algebra (a
+        matrix that is not positive definite). They count as +inf, and the method shortens its step.
     method, backend : str
     aux : object
         With ``has_aux=True``: what `fun` returned beside ``fun``, in the evaluation at ``x`` that gave it.
@@ -78,6 +81,7 @@ class Result(OptimizeResult, Generic[T]):
     nfev: int
     njev: int
     nhev: int
+    nfail: int
     method: str
     backend: str
     history: Any
@@ -197,6 +201,7 @@ class Result(OptimizeResult, Generic[T]):
                 "nfev",
                 "njev",
                 "nhev",
+                "nfail",
                 "method",
                 "backend",
                 "x",

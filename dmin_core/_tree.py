@@ -478,6 +478,11 @@ class Tree:
         """Relative precision of the least precise leaf."""
         return max(_eps(dtype) for dtype in self.dtypes)
 
+    @property
+    def coarsest_dtype(self) -> Any:
+        """Its dtype."""
+        return max(self.dtypes, key=_eps)
+
     def round(self, x: np.ndarray) -> np.ndarray:
         """What a trip through the leaves' dtypes does to a host vector."""
         if all(_bits(dtype) >= 64 for dtype in self.dtypes):

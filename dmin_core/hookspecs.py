@@ -243,6 +243,24 @@ class BackendSpec:
         """
         raise NotImplementedError
 
+    @hookspec(firstresult=True)
+    def is_failure(self, error: Exception) -> bool:
+        """Say whether the framework reports by ``error`` that a computation failed at this point.
+
+        A Cholesky factorisation of a matrix that is not positive definite, an inverse of a singular one: what counts as
+        a value of +inf in the middle of a run. Errors in the user's own code do not.
+
+        Parameters
+        ----------
+        error : Exception
+            Raised out of what the hooks above returned.
+
+        Notes
+        -----
+        Default: False. ``numpy.linalg.LinAlgError`` counts in every backend.
+        """
+        raise NotImplementedError
+
     # Shapes and classes ----------------------------------------------------------------------------------
 
     @hookspec(firstresult=True)
@@ -368,7 +386,8 @@ class SolverSpec:
             The method, as `describe` named it.
         problem : Problem
             ``x0`` (n,) float64; ``bounds``, None or a pair of (n,) float64 arrays; ``value(x)``,
-            ``gradient(x)``, ``value_and_gradient(x)``, ``product(x, v)`` and ``hessian(x)`` in NumPy float64. The
+            ``gradient(x)``, ``value_and_gradient(x)``, ``product(x, v)`` and ``hessian(x)`` in NumPy float64, always
+            finite: where `fun` is not, they are such that a line search or a trust region shortens its step. The
             problem counts, keeps the best point and stops the run (by an exception that must be let through).
         tol : float or None
             The user's ``tol``.

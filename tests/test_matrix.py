@@ -48,10 +48,9 @@ LIMITS = {"maxiter": 2000}
 
 UNFINISHED = (
     *("precision loss", "ABNORMAL", "bad approximation", "Hessian is not positive definite"),
-    *("evaluated MAXFUN times", "(maxfun)", "Iteration limit reached"),
-    "function evaluations has been exceeded",
+    *("evaluated MAXFUN times", "(maxfun)", "function evaluations reached", "function evaluations has been exceeded"),
 )
-"""What a method may say that did not converge: it ran out of digits, or of evaluations."""
+"""What a method may say that did not converge: its gradients, by differences, ran out of digits; or the evaluations."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -120,8 +119,9 @@ def test_answer_is_found(backend, method, problem, dtype, record_property):
     assert res.fun == pytest.approx(float(host.to_numpy(fun(res.x, *data))), rel=4 * eps, abs=4 * eps)
     assert res.nit > 0
     if not res.success:
+        # With exact gradients every other method converges, to what its dtype can show.
+        assert method == "COBYLA" or (ability.gradient and not host.exact_gradient)
         assert any(why in res.message for why in UNFINISHED), res.message
-        assert method == "COBYLA" or dtype == "float32" or not host.exact_gradient
     if problem.bounds is not None:
         slack = 1e-8 if not ability.strict_bounds else eps
         assert (x["rates"] >= -slack).all()

@@ -38,6 +38,8 @@ class Method:
         Whether every point it evaluates lies within the bounds.
     private_x : bool
         Whether it hands over a new array at each evaluation, and writes into none that it handed over.
+    together : bool
+        Whether it asks for the gradient wherever it asks for the value.
     needs_hessian : bool
         Whether it cannot run without second derivatives; the others make do with their own approximation.
     distribution : str
@@ -61,6 +63,7 @@ class Method:
     options: tuple[str, ...] = ()
     strict_bounds: bool = True
     private_x: bool = False
+    together: bool = False
     needs_hessian: bool = False
     distribution: str = "dmin-core"
     error: Exception | None = None
@@ -99,12 +102,14 @@ SCIPY_METHODS: dict[str, dict[str, Any]] = {
     "L-BFGS-B": {
         "gradient": True,
         "private_x": True,
+        "together": True,
         "bounds": True,
         "options": ("maxcor", "ftol", "gtol", "maxiter", "maxls", "iprint", *_DIFFERENCES),
     },
     "TNC": {
         "gradient": True,
         "private_x": True,
+        "together": True,
         "bounds": True,
         "options": (
             *(

@@ -14,6 +14,7 @@ from typing import Any
 from .._problem import Problem
 from ..hookspecs import hookimpl
 from . import SCIPY_METHODS, Method
+from ._tolerances import TRUST_REGIONS, judge, loosen
 
 OURS = {
     # dmin prints the summary itself, alike for all methods (L-BFGS-B's own `disp` and `iprint` are deprecated).
@@ -36,6 +37,7 @@ def solve(
 ) -> Mapping[str, Any]:
     from scipy.optimize import minimize
 
+    problem.failures.turns_back = name not in TRUST_REGIONS
     report: Mapping[str, Any] = minimize(
         problem.value,
         problem.x0,
@@ -44,10 +46,10 @@ def solve(
         bounds=_bounds(problem),
         # TNC knows no OptimizeResult, but where variables are fixed SciPy looks at the parameter's name all the same.
         callback=None if problem.unwatched else (lambda xk: callback(xk)) if name == "TNC" else callback,
-        options=_options(name, options),
+        options={**_options(name, options), **loosen(name, problem, tol, options)},
         **_derivatives(name, problem),
     )
-    return report
+    return judge(name, problem, report)
 
 
 def solve_custom(

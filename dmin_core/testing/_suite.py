@@ -146,6 +146,11 @@ class BackendTests:
         self._require("own_arrays")
         must("backend_of", "must name the backend for its arrays", backend_of(self._vector()), self.hooks.name)
 
+    def test_errors_of_the_users_own_are_no_failures(self) -> None:
+        """`is_failure` knows the framework's errors of linear algebra from those that a user's code has."""
+        for error in (ValueError("mine"), RuntimeError("mine"), TypeError("mine")):
+            must("is_failure", f"must say no of {error!r}", bool(self.hooks.is_failure(error)), False)
+
     def test_framework_and_devices_are_named(self) -> None:
         """`python -m dmin_core` has something to print, and the device of an array is among the devices."""
         framework, devices = self.hooks.framework(), list(self.hooks.devices())

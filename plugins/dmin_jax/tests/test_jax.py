@@ -419,3 +419,20 @@ def test_no_warning_comes_of_an_ordinary_run():
         warnings.simplefilter("error")
         for method in METHODS:
             minimize(bowl, start(), method=method)
+
+
+# Failures ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compile", [None, False], ids=["compiled", "eager"])
+@pytest.mark.parametrize("method", ["L-BFGS-B", "trust-ncg", "trust-exact", "Nelder-Mead", "TNC"])
+def test_a_cholesky_factorisation_that_fails_shortens_the_step(method, compile):
+    def fun(x):
+        factor = jnp.linalg.cholesky(jnp.array([[x[0], x[1]], [x[1], 1.0]]))
+        return x[0] - 2.0 * jnp.log(jnp.diagonal(factor)).sum() + 0.3 * x[1]
+
+    res = minimize(fun, jnp.array([6.0, -2.2]), method=method, compile=compile)
+    assert res.success
+    assert res.nfail > 0
+    assert 1 <= np.isinf(res.history.fun).sum() <= res.nfail  # Hessians there fail as well
+    np.testing.assert_allclose(np.asarray(res.x), [1.0 + 0.15**2, -0.15], atol=1e-3)

@@ -325,6 +325,14 @@ def jacobian(fun: Callable[..., Any]) -> Callable[..., tf.Tensor]:
     return evaluate
 
 
+@hookimpl
+def is_failure(error: Exception) -> bool:
+    # One class for what a matrix is not, and for shapes that do not fit and assertions: only the text tells them apart.
+    # Of a Cholesky factorisation some versions raise this, and others give nan.
+    said = ("decomposition was not successful", "is not invertible")
+    return isinstance(error, tf.errors.InvalidArgumentError) and any(words in str(error) for words in said)
+
+
 # For solvers that run on the device ----------------------------------------------------------------------
 
 

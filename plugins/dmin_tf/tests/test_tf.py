@@ -841,3 +841,32 @@ def test_library_code_over_the_namespace_is_differentiated():
     data = tf.constant(X.T, tf.float64)
     res = minimize(fun, {"w": zeros(2), "b": zeros(1) + 1.0}, method="BFGS")
     assert float(res.x["b"][0]) <= 1e-4
+
+
+# Failures ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compile", [None, False], ids=["graph", "eager"])
+def test_a_matrix_that_cannot_be_inverted_shortens_the_step(compile):
+    def fun(x):
+        # Singular for x <= 1, where the function grows without end.
+        matrix = tf.linalg.diag(tf.stack([tf.nn.relu(x[0] - 1.0), x[1] ** 2 + 1.0]))
+        return tf.reduce_sum(tf.linalg.inv(matrix)) + 25.0 * x[0] + 2.0 * x[1] ** 2
+
+    res = minimize(fun, tf.constant([9.0, 2.0], tf.float64), method="L-BFGS-B", compile=compile)
+    assert res.success
+    assert res.nfail > 0
+    np.testing.assert_allclose(res.x.numpy(), [1.2, 0.0], atol=1e-3)
+
+
+def test_errors_of_linear_algebra_are_failures_and_others_are_not():
+    is_failure = get_backend("tf").is_failure
+    with pytest.raises(tf.errors.InvalidArgumentError) as singular:
+        tf.linalg.solve(tf.zeros((2, 2)), tf.ones((2, 1)))
+    with pytest.raises(tf.errors.InvalidArgumentError) as assertion:
+        tf.debugging.assert_positive(-1.0)
+    with pytest.raises(tf.errors.InvalidArgumentError) as mismatch:
+        tf.matmul(tf.ones((2, 2)), tf.ones((3, 2)))
+    assert is_failure(singular.value)
+    assert not is_failure(assertion.value)
+    assert not is_failure(mismatch.value)

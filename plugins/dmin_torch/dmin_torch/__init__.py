@@ -277,6 +277,11 @@ def _batch(outputs: Tensor, variables: Point, units: Tensor) -> Tensor:
         return torch.stack([differentiate(unit, False) for unit in units])
 
 
+@hookimpl
+def is_failure(error: Exception) -> bool:
+    return isinstance(error, torch.linalg.LinAlgError)
+
+
 # What there is -------------------------------------------------------------------------------------------
 
 

@@ -535,3 +535,33 @@ def test_number_of_threads_is_left_alone_and_is_the_users_inside_fun():
         minimize(fun, torch.zeros(2))
         assert torch.get_num_threads() == 2
     assert seen == {2}
+
+
+# Failures ------------------------------------------------------------------------------------------------
+
+
+def log_likelihood(x):
+    """Of a covariance matrix that is positive definite for some x only."""
+    one = torch.ones((), dtype=x.dtype)
+    factor = torch.linalg.cholesky(torch.stack([torch.stack([x[0], x[1]]), torch.stack([x[1], one])]))
+    return x[0] - 2.0 * torch.log(torch.diagonal(factor)).sum() + 0.3 * x[1]
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "trust-ncg", "trust-exact", "Nelder-Mead", "TNC"])
+def test_a_cholesky_factorisation_that_fails_shortens_the_step(method):
+    res = minimize(log_likelihood, torch.tensor([6.0, -2.2], dtype=torch.float64), method=method)
+    assert res.success
+    assert res.nfail > 0
+    assert 1 <= np.isinf(res.history.fun).sum() <= res.nfail  # Hessians there fail as well
+    # Where the derivatives of x_0 - log(x_0 - x_1²) + 0.3 x_1 are zero.
+    np.testing.assert_allclose(res.x.numpy(), [1.0 + 0.15**2, -0.15], atol=1e-3)
+
+
+def test_errors_of_linear_algebra_are_failures_and_others_are_not():
+    is_failure = get_backend("torch").is_failure
+    with pytest.raises(RuntimeError) as singular:
+        torch.linalg.inv(torch.zeros(2, 2))
+    with pytest.raises(RuntimeError) as mismatch:
+        torch.ones(2) @ torch.ones(3)
+    assert is_failure(singular.value)
+    assert not is_failure(mismatch.value)

@@ -1,0 +1,172 @@
+"""A run that failed for want of digits only is told from one that failed for another reason."""
+
+import numpy as np
+import pytest
+
+from dmin_core import minimize
+from dmin_core._precision import Precision
+from dmin_core._problem import Visit
+from dmin_core.solvers import SCIPY_METHODS, able
+from dmin_core.solvers._tolerances import DEFAULTS, NO_DECREASE, loosen
+
+EPS = {dtype: float(np.finfo(dtype).eps) for dtype in ("float16", "float32", "float64")}
+
+
+def visit(x, f, g):
+    return Visit(np.array(x, dtype=float), f, None if g is None else np.array(g, dtype=float), True)
+
+
+# The test itself ------------------------------------------------------------------------------------------
+
+
+def on_parabola(x, curvature=2.0, offset=1.0, gradient=True):
+    """1 + x² at ``x``."""
+    return visit([x], offset + curvature * x * x / 2, [curvature * x] if gradient else None)
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_the_hope_is_what_a_parabola_can_still_fall(gradient):
+    precision = Precision(EPS["float64"], True, None)
+    best = on_parabola(0.1)
+    precision.note(best, on_parabola(-0.3, gradient=gradient))
+    assert precision.hope == pytest.approx(0.1**2)
+    precision.note(best, on_parabola(-0.2, gradient=gradient))
+    assert precision.hope == pytest.approx(0.1**2)
+
+
+def test_hope_below_the_noise_is_the_end():
+    precision = Precision(EPS["float32"], True, None)
+    best = on_parabola(1e-4)
+    precision.note(best, on_parabola(-2e-4))
+    assert precision.reached(best)
+    precision = Precision(EPS["float64"], True, None)
+    precision.note(best, on_parabola(-2e-4))
+    assert not precision.reached(best)
+
+
+def test_a_step_into_nothing_is_no_proof():
+    """However short the last steps are: a longer one promised more."""
+    precision = Precision(EPS["float32"], True, None)
+    best = visit([1.0], 1.0, [2.0])
+    for step in (1.0, 1e-4, 1e-12):  # uphill, wherever it goes: the gradient is wrong
+        precision.note(best, visit([1.0 - step], 1.0 + 2 * step, [2.0 - 2 * step]))
+    assert not precision.reached(best)
+    better = visit([1.0 - 1e-13], 1.0 - 1e-13, [2.0])
+    precision.note(better, visit([1.0 - 2e-13], 1.0, [2.0]))
+    assert not precision.reached(better)
+    much_better = visit([0.0], 0.0, [0.0])
+    precision.note(much_better, visit([1e-9], 0.0, [0.0]))
+    assert precision.reached(much_better)
+
+
+def test_without_a_trial_nothing_is_known():
+    precision = Precision(EPS["float32"], True, None)
+    assert not precision.reached(None)
+    assert not precision.reached(on_parabola(0.1))
+
+
+def test_without_a_slope_there_is_nothing_to_gain():
+    assert Precision(EPS["float32"], True, None).reached(on_parabola(0.0))
+
+
+def test_variables_on_their_bounds_add_no_noise():
+    bounds = (np.array([1e6, -1.0]), np.array([2e6, 1.0]))
+    best = visit([1e6, 0.5], 1.0, [1e6, 0.5])
+    assert Precision(1.0, True, bounds).noise(best) == pytest.approx(10 * 1.25)
+    assert Precision(1.0, True, None).noise(best) == pytest.approx(10 * (1e12 + 1.25))
+
+
+# Runs -----------------------------------------------------------------------------------------------------
+
+
+def rounded(dtype):
+    """A function whose digits run out: a large constant and a small bowl."""
+    scale = np.array([1, 30], dtype=dtype)
+
+    def fun(p):
+        d = (p["w"] - dtype(0.3)) * scale
+        return dtype(1000) + np.sum(d**2, dtype=dtype), {"w": 2 * d * scale}
+
+    return fun
+
+
+TIGHT = {
+    "CG": {"gtol": 0.0},
+    "BFGS": {"gtol": 0.0},
+    "Newton-CG": {"xtol": 1e-20},
+    "L-BFGS-B": {"ftol": 0.0, "gtol": 0.0},
+    "TNC": {"gtol": 1e-30, "xtol": 1e-30},
+    "SLSQP": {"ftol": 1e-12},
+    "trust-constr": {"gtol": 1e-6, "xtol": 1e-12},
+}
+
+
+# SciPy's trust-krylov divides by a gradient of zero.
+@pytest.mark.filterwarnings("ignore:(trust-krylov. )?(divide by zero|invalid value) encountered:RuntimeWarning")
+@pytest.mark.parametrize("method", able("gradient"))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_run_fails_where_its_dtype_can_show_no_more(method, dtype):
+    options = TIGHT.get(method, {"gtol": 1e-300})
+    if method == "SLSQP" and dtype is np.float32:
+        options = {}  # it goes by differences of values alone, and would wait for ever for smaller ones
+    second = {"hess": lambda p: np.diag([2.0, 1800.0])} if method in able("hess") else {}
+    x0 = {"w": np.array([2.0, -1.0], dtype=dtype)}
+    result = minimize(rounded(dtype), x0, method=method, jac=True, options=options, **second)
+    assert result.success, result.message
+    assert result.fun == pytest.approx(1000.0, rel=10 * EPS[dtype.__name__])
+    np.testing.assert_allclose(result.x["w"], 0.3, atol=(20 * 1000 * EPS[dtype.__name__]) ** 0.5)
+
+
+@pytest.mark.parametrize("method", [name for name in NO_DECREASE if name not in ("TNC", "SLSQP")])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_wrong_gradient_is_a_failure(method, dtype):
+    def fun(p):
+        d = p["w"] - dtype(1)
+        return dtype(10) + np.sum(d**2, dtype=dtype), {"w": -2 * d}
+
+    second = {"hess": lambda p: 2 * np.eye(2)} if method in able("hess") else {}
+    result = minimize(fun, {"w": np.array([2.0, -1.0], dtype=dtype)}, method=method, jac=True, **second)
+    assert not result.success
+    assert "Converged to the precision" not in result.message
+
+
+def test_the_message_names_the_coarsest_dtype_and_what_scipy_said():
+    x0 = {"w": np.array([2.0, -1.0], dtype=np.float32)}
+    result = minimize(rounded(np.float32), x0, method="BFGS", jac=True, options={"gtol": 0.0})
+    assert (result.success, result.status) == (True, 0)
+    assert result.message == (
+        "Converged to the precision of float32: no step lowers `fun` by more than that "
+        "(Desired error not necessarily achieved due to precision loss)."
+    )
+
+
+# Default tolerances ---------------------------------------------------------------------------------------
+
+
+class Leaves:
+    """As much of a problem as tolerances depend on."""
+
+    def __init__(self, *dtypes):
+        self.tree = self
+        self.coarsest_eps = max(EPS[dtype] for dtype in dtypes)
+
+
+@pytest.mark.parametrize("method", SCIPY_METHODS)
+def test_tolerances_are_scipys_own_for_float64(method):
+    assert loosen(method, Leaves("float64"), None, {}) == {}
+
+
+@pytest.mark.parametrize("method", SCIPY_METHODS)
+def test_tolerances_are_at_least_what_the_coarsest_leaf_can_show(method):
+    loosened = loosen(method, Leaves("float64", "float16"), None, {})
+    assert set(loosened) <= set(SCIPY_METHODS[method]["options"])
+    assert set(loosened) == set(DEFAULTS[method])
+    for option, value in loosened.items():
+        default, power = DEFAULTS[method][option]
+        assert value == max(default, EPS["float16"] ** power)
+
+
+def test_what_the_user_gives_is_kept():
+    leaves = Leaves("float32")
+    assert loosen("L-BFGS-B", leaves, 1e-3, {}) == {}
+    assert loosen("L-BFGS-B", leaves, None, {"gtol": 1e-9}) == {"ftol": EPS["float32"]}
