@@ -73,6 +73,11 @@ class Failures:
         """Whether an exception says that a matrix could not be factorised, or the like, at the point."""
         return isinstance(error, np.linalg.LinAlgError) or bool(self._is_failure(error))
 
+    def note(self) -> None:
+        """One more point that failed."""
+        self.count += 1
+        self.streak += 1
+
     def stand_in(self, x: np.ndarray, history: Sequence[Any]) -> tuple[float, np.ndarray | None]:
         """Value and gradient that a solver is told for ``x``; the latter None where no gradient is known yet.
 
@@ -82,8 +87,6 @@ class Failures:
         history : sequence
             Of records whose second entry is a value.
         """
-        self.count += 1
-        self.streak += 1
         if self.base is None:
             return self._worse(history), None
         f, g = self._quadratic(self.base, x)
@@ -93,8 +96,6 @@ class Failures:
 
     def slope(self, x: np.ndarray) -> np.ndarray:
         """Gradient that a solver is told for ``x``, where the value is good."""
-        self.count += 1
-        self.streak += 1
         if self.base is None or self.base.g is None:
             return np.zeros_like(x)
         g = self._quadratic(self.base, x)[1] if self.turns_back else self.base.g

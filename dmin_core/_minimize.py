@@ -95,7 +95,8 @@ def minimize(
     constraints : optional
         Not in this version.
     tol : float, optional
-        Tolerance, in the sense of the method.
+        Tolerance, in the sense of the method. Default: the method's own, or what the coarsest leaf can show if that is
+        more: its relative precision for values and steps, the root of that for gradients.
     callback : callable, optional
         ``callback(intermediate_result)``, by that name, or ``callback(x)``, once an iteration. ``StopIteration``
         stops any method.
@@ -143,13 +144,16 @@ def minimize(
     Interrupted
         Ctrl-C; ``result`` holds what had been found.
     Exception
-        What ``fun`` raises passes through, with a note of the evaluation and the best value.
+        What ``fun`` raises passes through, with a note of the evaluation and the best value. Errors by which NumPy or
+        the framework says that a matrix cannot be factorised do so at the start only.
 
     Notes
     -----
     The methods are SciPy's, described with their sources in the documentation of ``scipy.optimize.minimize``. They work
     in float64 on the host; leaves keep their dtype inside ``fun``. Differences from SciPy: ``fun`` sees the nest,
-    what a method cannot do is an error and not a warning, and the answer is the best point seen.
+    what a method cannot do is an error and not a warning, and the answer is the best point seen. After the start a
+    value or derivative that is not finite counts as +inf, shortens the step, and is counted in ``nfail``. A run that
+    ends because no step lowers ``fun`` by more than the leaves' precision can show has ``success`` True.
 
     Examples
     --------

@@ -137,7 +137,6 @@ class Problem:
         self.maxfun, self.maxtime = maxfun, maxtime
         self._limited = maxfun < math.inf or maxtime < math.inf
         self.unwatched = False
-        self.together = together and not has_aux  # aux is that of the last call of `fun`, which may be a difference's
         self.relative_step, self.absolute_step = relative_step, absolute_step
         self.nfev = self.njev = self.nhev = self.nit = 0
         self.history: list[tuple[int, float, float, float]] = []
@@ -156,6 +155,8 @@ class Problem:
         self._point, self._join = tree.layout.point, tree.layout.join
         self._shared = private and tree.backend.shields
         kind = ValueOf if has_aux else Objective
+        # Where both come from one call there is nothing to put together.
+        self._together = together and not (jac is True or self._by_backend)
         self.objective = kind(fun, tree, complex_step=self.scheme == "cs", compile=compile)
         self._uses_gradient = uses_gradient
         self._compute = self._how_to_compute()
@@ -278,6 +279,13 @@ class Problem:
             self._compare(visit)
         elif told is visit and self.best is not None and self.best.sound:
             self.precision.note(self.best, visit)
+        return self._complete(told) if self._together and told is visit else told
+
+    def _complete(self, visit: Visit) -> Visit:
+        """The gradient as well, for methods that always want it: a value counts as failed where its gradient does."""
+        told = self._add_gradient(visit)
+        if told is not visit:
+            told.f = self.failures.stand_in(visit.x, self.history)[0]
         return told
 
     def _go_on(self, visit: Visit) -> None:
@@ -296,6 +304,7 @@ class Problem:
             if good:
                 self._go_on(visit)
             return visit  # it is the norm that overflowed, or a gradient that nobody needs
+        self.failures.note()
         visit.sound = False
         if not math.isfinite(visit.f):
             visit.f = math.inf
@@ -323,6 +332,7 @@ class Problem:
         self._first_gradient(visit)
         self._note_norm(visit)
         if not np.isfinite(g).all():
+            self.failures.note()
             visit.sound = False
             self.last = told = self._tell(visit, visit.f, self.failures.slope(visit.x))
             return told
@@ -387,14 +397,7 @@ class Problem:
             return self._user_pair
         if self._uses_gradient and self._by_backend:
             return self._pair_by_backend
-        if self.together:
-            return self._value_then_gradient
         return lambda x: (self._value(x), None)
-
-    def _value_then_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray | None]:
-        """Both, for methods that always want both: so a value counts as failed if its gradient does."""
-        f = self._value(x.copy())
-        return f, self._gradient_alone(Visit(x, f, None, True)) if math.isfinite(f) else None
 
     def _gradient_alone(self, visit: Visit) -> np.ndarray:
         if callable(self.jac):

@@ -265,3 +265,19 @@ def test_a_product_that_is_not_finite_is_replaced(method, instead):
     result = minimize(Bowl(), X0, method=method, jac=True, hessp=spoilt)
     check(result, method)
     assert result.nfail == 2
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "trust-exact", "Nelder-Mead"])
+def test_a_checkpoint_knows_of_failures(method, tmp_path):
+    def go():
+        seen = []
+        x0 = np.array([6.0, -2.2])
+        return seen, minimize(likelihood, x0, (seen,), method=method, checkpoint=tmp_path / "run")
+
+    first_seen, first = go()
+    again_seen, again = go()
+    assert first.nfail > 0
+    assert len(first_seen) > 0 == len(again_seen)
+    assert (again.fun, again.nfail, again.nfev) == (first.fun, first.nfail, first.nfev)
+    np.testing.assert_array_equal(again.x, first.x)
+    np.testing.assert_array_equal(again.history.fun, first.history.fun)

@@ -116,7 +116,7 @@ def test_answer_is_found(backend, method, problem, dtype, record_property):
     assert np.linalg.norm(flat(x) - flat(problem.answer)) <= distance
     # What it says of itself is true.
     assert (res.method, res.backend) == (method, backend)
-    assert res.fun == pytest.approx(float(host.to_numpy(fun(res.x, *data))), rel=4 * eps, abs=4 * eps)
+    assert res.fun == pytest.approx(float(host.to_numpy(fun(res.x, *data))), rel=10 * eps, abs=4 * eps)
     assert res.nit > 0
     if not res.success:
         # With exact gradients every other method converges, to what its dtype can show.

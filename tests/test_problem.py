@@ -239,7 +239,9 @@ def test_a_start_without_a_finite_value_is_refused(bad):
 def test_later_values_need_not_be_finite():
     problem = problem_of(lambda p: np.log(p["w"][0]) if p["w"][0] > 0 else math.nan, {"w": np.ones(1)})
     problem.value(np.ones(1))
-    assert math.isnan(problem.value(-np.ones(1)))
+    assert 0.0 < problem.value(-np.ones(1)) < math.inf  # what it is told is worse, and finite
+    assert [record[1] for record in problem.history] == [0.0, math.inf]
+    assert problem.failures.count == 1
 
 
 def test_a_start_without_a_finite_gradient_is_located():
