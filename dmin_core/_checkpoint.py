@@ -12,7 +12,6 @@ numbers would be another run's.
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -45,7 +44,7 @@ KINDS = {
 }
 """`Problem`'s calls into the user's code: the number in the file, and the name in messages."""
 
-SCALAR, PAIR, ARRAY, COMPLEX = range(4)
+SCALAR, PAIR, ARRAY, COMPLEX, FAILED = range(5)
 
 
 @dataclass(frozen=True)
@@ -175,9 +174,9 @@ class Log:
             try:
                 outcome = call(*vectors)
             except Exception as error:
-                # What counts as a value that is not finite is given again as one.
+                # One that counts as a value of inf belongs to the run, and is raised again.
                 if problem.last is not None and problem.failures.include(error) and self.writing:
-                    self._write(kind, asked, _not_finite(kind, problem.n), problem.nfev - nfev, problem.njev - njev)
+                    self._write(kind, asked, None, problem.nfev - nfev, problem.njev - njev)
                 raise
             if self.writing:
                 self._write(kind, asked, outcome, problem.nfev - nfev, problem.njev - njev)
@@ -281,6 +280,8 @@ _NONE = np.empty(0)
 
 def _take_apart(outcome: Any) -> tuple[int, int, float, np.ndarray]:
     """Form, rows, number and array that stand for what a call returned."""
+    if outcome is None:
+        return FAILED, FLAT, 0.0, _NONE
     if isinstance(outcome, float):
         return SCALAR, FLAT, outcome, _NONE
     if isinstance(outcome, tuple):
@@ -291,16 +292,10 @@ def _take_apart(outcome: Any) -> tuple[int, int, float, np.ndarray]:
     return COMPLEX, FLAT, number.real, np.array([number.imag])
 
 
-def _not_finite(kind: int, n: int) -> Any:
-    """What a call that failed for want of a factorisation, say, might as well have returned."""
-    shapes: dict[int, tuple[int, ...]] = {3: (n,), 5: (n,), 6: (n, n)}
-    if kind in shapes:
-        return np.full(shapes[kind], np.nan)
-    return (math.nan, np.full(n, np.nan)) if kind == 2 else math.nan
-
-
 def _put_together(record: Record) -> Any:
     array = record.array
+    if record.form == FAILED:
+        raise np.linalg.LinAlgError("fun failed here when the checkpoint was written, and counted as inf")
     if record.form == SCALAR:
         return record.number
     if record.form == PAIR:
