@@ -35,6 +35,7 @@ class Curvature:
     def __init__(self, problem: Problem, x: np.ndarray) -> None:
         self.problem, self.x, self.tree = problem, x, problem.tree
         self._matrix: np.ndarray | None = None
+        problem.forget()
 
     def hessian(self) -> np.ndarray:
         """Hessian of `fun` at the answer, (n, n) float64, computed once."""

@@ -7,6 +7,7 @@ gradient apart, counts, the best point so far, the history, the clock, limits, B
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from time import perf_counter
@@ -16,6 +17,7 @@ import numpy as np
 
 from . import _differences as differences
 from ._aux import NOTHING, Aside, ValueOf, WithAux
+from ._compile_time import FirstCalls, Traces
 from ._errors import ObjectiveError
 from ._failures import Failures
 from ._influence import Influence
@@ -143,7 +145,7 @@ class Problem:
         self.best: Visit | None = None
         self._least = math.inf
         self.last: Visit | None = None
-        self.in_objective = self.in_copies = 0.0
+        self.in_objective = self.in_copies = self.in_compile = 0.0
         self.blas = SingleThreadedBlas()
         self.blas.needed = False
         from scipy.linalg.blas import ddot  # here, for importing dmin must stay cheap
@@ -171,6 +173,8 @@ class Problem:
         self.aside = self._put_aux_aside(tree, compile) if has_aux else None
         self._evaluate_product: Any = None
         self._evaluate_hessian: Any = None
+        self._traces = Traces(tree.structure) if self.backend.compiles and compile is not False else None
+        self._watch_first_calls("_evaluate_value", "_evaluate_pair")
         self._gradient_seen = False
         self.failures = Failures(tree.backend.is_failure, tree.coarsest_eps)
         self.precision = Precision(tree.coarsest_eps, self.exact_gradient, bounds)
@@ -183,6 +187,10 @@ class Problem:
     def start(self) -> None:
         """Start the clock."""
         self.started = perf_counter()
+
+    def forget(self) -> None:
+        """Let go of what only a run needs: its history, graphs that were kept for products."""
+        self.history, self._second, self._evaluate_product = [], None, None
 
     # -- which derivatives --------------------------------------------------------------------------------
 
@@ -547,6 +555,7 @@ class Problem:
     def _product_by_backend(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
         if self._evaluate_product is None:
             self._evaluate_product = self.backend.hvp(self.objective)
+            self._watch_first_calls("_evaluate_product")
         point, direction = self._second_order_point(x), self._point(np.array(v, dtype=float))
         h = self._timed(self._evaluate_product, point, direction, *self.objective_args)
         start = perf_counter()
@@ -557,6 +566,7 @@ class Problem:
     def _hessian_by_backend(self, x: np.ndarray) -> np.ndarray:
         if self._evaluate_hessian is None:
             self._evaluate_hessian = self.backend.hessian(self.objective)
+            self._watch_first_calls("_evaluate_hessian")
         return self._to_host(self._timed(self._evaluate_hessian, self._second_order_point(x), *self.objective_args))
 
     def _second_order_point(self, x: np.ndarray) -> Any:
@@ -607,6 +617,19 @@ class Problem:
             raise Stop(f"The limit of {self.maxfun} evaluations (maxfun) was reached.", status=1)
         if self.maxtime < math.inf and perf_counter() - self.started >= self.maxtime:
             raise Stop(f"The limit of {self.maxtime:g} seconds (maxtime) was reached.", status=1)
+
+    def _watch_first_calls(self, *names: str) -> None:
+        """Have what these evaluators take to compile counted apart, where the framework compiles."""
+        if self._traces is None:
+            return
+        for name in names:
+            if (evaluate := getattr(self, name)) is not None:
+                step_aside = functools.partial(setattr, self, name)
+                setattr(self, name, FirstCalls(evaluate, self._traces, self._charge_compile, step_aside))
+
+    def _charge_compile(self, seconds: float) -> None:
+        self.in_compile += seconds
+        self.in_objective -= seconds
 
     # -- the first evaluation ---------------------------------------------------------------------------------
 
@@ -667,7 +690,8 @@ class Problem:
         return {
             "objective": self.in_objective,
             "copies": self.in_copies,
-            "solver": max(0.0, total - self.in_objective - self.in_copies),
+            "solver": max(0.0, total - self.in_objective - self.in_copies - self.in_compile),
+            "compile": self.in_compile,
             "total": total,
         }
 

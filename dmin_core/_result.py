@@ -55,8 +55,9 @@ class Result(OptimizeResult, Generic[T]):
         With a checkpoint: how many of ``nfev`` were read from it instead of computed.
     time : dict
         Seconds spent in ``'objective'`` (the user's functions and the framework), ``'copies'`` (between host and
-        framework), ``'solver'`` (the rest), and their sum ``'total'``. A framework that computes asynchronously
-        is waited for in the copies.
+        framework), ``'solver'`` (the rest), ``'compile'`` (by the framework: what the first call of each compiled
+        function took longer than the second), and their sum ``'total'``. A framework that computes asynchronously is
+        waited for in the copies.
 
     What a method adds stands beside them in flat form, in the order of the leaves (``hess_inv``,
     ``lagrangian_grad``, …).

@@ -80,7 +80,7 @@ def test_an_empty_history_has_the_same_fields():
 
 
 def test_seconds_add_up(result):
-    parts = [result.time[part] for part in ("objective", "copies", "solver")]
+    parts = [result.time[part] for part in ("objective", "copies", "solver", "compile")]
     assert all(seconds >= 0 for seconds in parts)
     assert sum(parts) == pytest.approx(result.time["total"])
 
