@@ -43,8 +43,8 @@ CONSTRAINTS = ROOT / "constraints.txt"
 PLUGINS = {path.parent.name.removeprefix("dmin_"): path.parent for path in ROOT.glob("plugins/dmin_*/pyproject.toml")}
 BACKENDS = ["numpy", *sorted(PLUGINS)]
 
-# To build the wheels under test; what the example distributions wrap; data sets.
-TEST_TOOLS = ["array-api-strict", "autograd", "build", "hatchling", "nlopt", "scikit-learn"]
+# To build the wheels under test; what the example distributions wrap; data sets; what shows a run.
+TEST_TOOLS = ["array-api-strict", "autograd", "build", "hatchling", "matplotlib", "nlopt", "scikit-learn", "tqdm"]
 PLUGIN_TOOLS = {
     "cupy": ["cupy-cuda12x"],  # which imports without a GPU, to say so and to check names against
     "jax": ["equinox", "flax"],  # whose modules are nests to JAX

@@ -6,6 +6,7 @@ modules behind it may then trust what they get.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
@@ -117,8 +118,9 @@ def minimize(
     frozen : str, collection of str, dict or nest of bools, optional
         Leaves that are no variables: ``fun`` and the result get the objects of ``x0``, which may be of any dtype or
         framework. Named as in ``bounds``, or marked by a nest of bools that reaches as deep into x0's as it likes.
-    progress
-        Not in this version.
+    progress : bool, optional
+        Show evaluations, the best value and the norm of the gradient while it runs: tqdm's bar in a terminal or a
+        notebook, a line now and then in a log. Needs tqdm, ``pip install 'dmin-core[progress]'``.
     checkpoint : str, PathLike or Checkpoint, optional
         A file in which every answer of ``fun`` and its derivatives is kept. The same call made again reads them there
         and goes on where the run was killed, to the same result (`Checkpoint` says how large the file may get).
@@ -167,7 +169,13 @@ def minimize(
     >>> round(float(minimize(fun, {"a": 0.0, "b": np.ones(2)}, args=(4.0,), frozen="b").x["a"]), 4)
     2.0
     """
-    _refuse_what_is_not_yet(constraints, progress)
+    _refuse_what_is_not_yet(constraints)
+    if progress not in (False, True):
+        raise InputError(f"progress must be True or False, not {progress!r}.")
+    if progress:
+        from ._progress import find_tqdm
+
+        find_tqdm()
     _check_callable(fun=fun, callback=fun if callback is None else callback, hessp=fun if hessp is None else hessp)
     if not (tol is None or isinstance(tol, int | float | np.number)):
         raise InputError(f"tol must be a number, not {tol!r}.")
@@ -215,7 +223,8 @@ def minimize(
     run = _runner(method, ability)
     if kept is not None:
         run = recorded(run, kept, ability.name)
-    result: Result[T] = _run(run, problem, ability.name, tol, watch(callback, problem, ability.name), options)
+    with _shown(progress, problem, ability.name, options):
+        result: Result[T] = _run(run, problem, ability.name, tol, watch(callback, problem, ability.name), options)
     if options.get("disp"):
         print(result.summary())
     return result
@@ -255,10 +264,9 @@ def with_backend(name: str) -> Callable[..., Any]:
 # At the door ---------------------------------------------------------------------------------------------
 
 
-def _refuse_what_is_not_yet(constraints: Any, progress: bool) -> None:
+def _refuse_what_is_not_yet(constraints: Any) -> None:
     asked = {
         "constraints": not (constraints is None or (isinstance(constraints, tuple | list) and not len(constraints))),
-        "progress": progress,
     }
     for name, is_asked in asked.items():
         if is_asked:
@@ -393,6 +401,15 @@ def _check_derivatives(ability: Method, problem: Problem) -> None:
 
 
 # The run -------------------------------------------------------------------------------------------------
+
+
+def _shown(progress: bool, problem: Problem, method: str, options: Mapping[str, Any]) -> Any:
+    """The context that shows how the run is getting on."""
+    if not progress:
+        return contextlib.nullcontext()
+    from ._progress import Progress
+
+    return Progress(problem, method, options)
 
 
 def _runner(method: Any, ability: Method) -> Callable[..., Any]:

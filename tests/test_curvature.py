@@ -344,3 +344,16 @@ def test_a_hessian_that_is_not_finite_is_refused():
     poisoned.append(True)
     with pytest.raises(CurvatureError, match=r"not finite at x0\['w'\]\[0\], x0\['w'\]\[0\]"):
         result.covariance()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_frozen_leaf_has_no_block(backend):
+    host = get_backend(backend)
+    xp = host.namespace(host.from_numpy(np.zeros(1), None))
+    x0 = {name: host.from_numpy(np.array([0.5, 1.5]), None) for name in ("free", "held")}
+    result = minimize(lambda p: xp.sum((p["free"] - p["held"]) ** 2 * p["held"]), x0, frozen="held")
+    nest = result.hessian()
+    assert nest["held"] is nest["free"]["held"] is None
+    tolerance = digits(backend, "float64")
+    np.testing.assert_allclose(host.to_numpy(nest["free"]["free"]), np.diag([1.0, 3.0]), atol=tolerance)
+    np.testing.assert_allclose(result.covariance(flat=True), np.diag([1.0, 1 / 3]), atol=tolerance)

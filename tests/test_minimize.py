@@ -337,7 +337,6 @@ def test_an_unknown_backend_lists_the_installed_ones():
         {"constraints": {"type": "eq", "fun": never}},
         {"constraints": [LinearConstraint(np.eye(3), 0, 1)]},
         {"constraints": LinearConstraint(np.eye(3), 0, 1)},
-        {"progress": True},
         {"compile": True},
     ],
     ids=lambda argument: next(iter(argument)),

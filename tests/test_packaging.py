@@ -100,10 +100,10 @@ def test_the_core_has_an_extra_for_no_plugin_that_does_not_exist():
     assert named - {"dmin-core"} == {project(folder)["name"] for folder in PLUGINS}
 
 
-def test_the_extra_all_is_every_framework():
+def test_the_extra_all_is_every_framework_and_what_shows_a_run():
     (need,) = [need for extra, need in requirements(ROOT) if extra == "all"]
     assert need.name == "dmin-core"
-    assert need.extras == {framework_of(folder) for folder in PLUGINS}
+    assert need.extras == {"plot", "progress", *(framework_of(folder) for folder in PLUGINS)}
 
 
 def test_the_core_needs_no_framework():
