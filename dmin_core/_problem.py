@@ -261,6 +261,30 @@ class Problem:
         self.failures.count += 1
         return self.failures.curvature(self._known_gradient(x)) * np.eye(self.n)
 
+    # As they are: counted, but no candidate, in no history, and nothing stands in for what is not finite.
+
+    def bare_value(self, x: np.ndarray) -> float:
+        """``fun`` at ``x``; nan where it fails."""
+        try:
+            return self._compute(np.array(x, dtype=float))[0]
+        except Exception as error:
+            if not self.failures.include(error):
+                raise
+            return math.nan
+
+    def bare_gradient(self, x: np.ndarray) -> np.ndarray:
+        """Its gradient there; nan where it fails."""
+        try:
+            return self._gradient_nearby(x)
+        except Exception as error:
+            if not self.failures.include(error):
+                raise
+            return np.full(self.n, math.nan)
+
+    def bare_product(self, x: np.ndarray, v: np.ndarray, *, dense: bool) -> np.ndarray:
+        """The Hessian there times ``v``, by the dense one or by a product."""
+        return self._hessian(x) @ v if dense else self._product(x, v)
+
     # -- one evaluation a point ---------------------------------------------------------------------------
 
     def _visit(self, x: np.ndarray) -> Visit:

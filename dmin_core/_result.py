@@ -14,6 +14,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from ._curvature import Curvature, blocks
+from ._display import as_html, as_text
 from ._errors import CurvatureError
 
 T = TypeVar("T")
@@ -190,30 +191,44 @@ class Result(OptimizeResult, Generic[T]):
             )
         return self._curvature
 
+    def plot(self, *others: Result[Any], ax: Any = None, labels: Sequence[str] | None = None) -> Any:
+        """Draw value and norm of the gradient, by evaluation and by seconds; needs matplotlib (the extra ``plot``).
+
+        The value is that of the best point so far, the dots are the points evaluated. Where values span many powers of
+        ten the scale is logarithmic: of the values, where they are positive, or of their height above the lowest in
+        the picture, as the axis says.
+
+        Parameters
+        ----------
+        *others : Result
+            Drawn beside this one.
+        ax : Axes or array of Axes, optional
+            Where to draw: one for the value by evaluation alone, two for evaluations and seconds, or (2, 2) with the
+            gradient in the second row. Default: a new figure.
+        labels : sequence of str, optional
+            One a result. Default: what tells them apart, method or backend.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from dmin_core import minimize
+        >>> runs = [minimize(lambda x: np.sum((x - 1) ** 4), np.zeros(3), method=m) for m in ("CG", "BFGS")]
+        >>> figure = runs[0].plot(runs[1])  # doctest: +SKIP
+        >>> figure.savefig("runs.png")  # doctest: +SKIP
+        """
+        from ._plot import plot
+
+        return plot([self, *others], ax=ax, labels=labels)
+
     def __repr__(self) -> str:
-        shown = [
-            (name, self[name])
-            for name in (
-                "message",
-                "success",
-                "status",
-                "fun",
-                "nit",
-                "nfev",
-                "njev",
-                "nhev",
-                "nfail",
-                "method",
-                "backend",
-                "x",
-                "jac",
-            )
-            if name in self
-        ]
-        rest = [name for name in self if name not in dict(shown)]
-        with np.printoptions(threshold=20, edgeitems=3, precision=6, linewidth=100):
-            lines = [f"{name:>9}: {_indented(value)}" for name, value in shown]
-        return "\n".join([*lines, f"{'also':>9}: {', '.join(rest)}"])
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     __str__ = __repr__
 
@@ -227,13 +242,6 @@ class Result(OptimizeResult, Generic[T]):
             f"  Iterations: {self.nit}    Evaluations: {self.nfev} of the function, {self.njev} of the gradient, "
             f"{self.nhev} of the Hessian    Seconds: {took:.3g}"
         )
-
-
-def _indented(value: Any) -> str:
-    text = repr(value) if not isinstance(value, str) else value
-    if len(text) > 600:
-        text = text[:597] + "…"
-    return text.replace("\n", "\n" + " " * 11)
 
 
 class Intermediate(OptimizeResult):
