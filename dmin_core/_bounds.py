@@ -64,18 +64,22 @@ def flatten_bounds(bounds: Any, x0: Any, tree: Tree) -> tuple[Pair | None, Any]:
         else:
             raise InputError(f"bounds is a {type(bounds).__qualname__}{_length(bounds)}. {FORMS}")
         lb, ub = sides.lb, sides.ub
-    _check(lb, ub, tree)
-    if lb.max() == -np.inf and ub.min() == np.inf:
+    highest, lowest = lb.max(), ub.min()
+    if np.isnan(highest) or np.isnan(lowest):
+        raise _no_number(*((lb, "lower") if np.isnan(highest) else (ub, "upper")), tree)
+    if highest == -np.inf and lowest == np.inf:
         return None, False
+    if highest == np.inf or lowest == -np.inf or (highest > lowest and (lb > ub).any()):
+        raise _empty(lb, ub, tree)
     return (lb, ub), keep_feasible
 
 
 def clip_start(x: np.ndarray, bounds: Pair, tree: Tree) -> np.ndarray:
     """x0 within its bounds; a warning names what was moved."""
-    inside = np.clip(x, *bounds)
-    moved = np.flatnonzero(inside != x)
-    if not moved.size:
+    outside_them = (x < bounds[0]) | (x > bounds[1])
+    if not outside_them.any():
         return x
+    inside, moved = np.clip(x, *bounds), np.flatnonzero(outside_them)
     j = int(moved[0])
     more = f", and {moved.size - 1} more" if moved.size > 1 else ""
     warnings.warn(
@@ -220,8 +224,6 @@ def _broadcast(bound: Any, k: int, tree: Tree, word: str) -> np.ndarray:
         host = np.asarray(_to_host(bound, tree), dtype=float)
     except Exception as cause:
         raise InputError(f"The {word} bound of {where} is no number or array: {cause}") from cause
-    if np.isnan(host).any():
-        raise InputError(f"The {word} bound of {where} holds nan. Write None, or an infinity, for no bound.")
     try:
         return np.broadcast_to(host, shape)
     except ValueError as cause:
@@ -236,9 +238,13 @@ def _to_host(bound: Any, tree: Tree) -> Any:
     return bound
 
 
-def _check(lb: np.ndarray, ub: np.ndarray, tree: Tree) -> None:
+def _no_number(side: np.ndarray, word: str, tree: Tree) -> InputError:
+    where = tree.locate(int(np.flatnonzero(np.isnan(side))[0]))
+    return InputError(f"The {word} bound of {where} is nan. Write None, or an infinity, for no bound.")
+
+
+def _empty(lb: np.ndarray, ub: np.ndarray, tree: Tree) -> InputError:
     crossed = np.flatnonzero((lb > ub) | (lb == np.inf) | (ub == -np.inf))
-    if crossed.size:
-        j = int(crossed[0])
-        more = f" (and {crossed.size - 1} more)" if crossed.size > 1 else ""
-        raise InputError(f"No number lies within the bounds of {tree.locate(j)}: {lb[j]:g} to {ub[j]:g}{more}.")
+    j = int(crossed[0])
+    more = f" (and {crossed.size - 1} more)" if crossed.size > 1 else ""
+    return InputError(f"No number lies within the bounds of {tree.locate(j)}: {lb[j]:g} to {ub[j]:g}{more}.")
