@@ -143,7 +143,10 @@ def _array(array: Any, tree: Tree) -> str:
     if owner == "numpy":
         host = np.asarray(array)
     elif owner == tree.backend.name:
-        host = np.asarray(tree.backend.to_numpy(array))
+        try:
+            host = np.asarray(tree.backend.to_numpy(array))
+        except TypeError:  # a key of JAX's random numbers
+            return named
     else:
         return named
     if host.dtype.kind not in "fciub":

@@ -289,6 +289,9 @@ class BackendSpec:
             True: ``array`` is about to be handed to `fun` and is part of a differentiated computation, which
             must not be cut. False: it is part of a result.
 
+        Where the framework compiles, a frozen leaf comes in both places, inside: what is returned is to be an input of
+        the compiled function, an array and not a variable.
+
         Notes
         -----
         Default: returns ``array``.

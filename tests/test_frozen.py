@@ -577,7 +577,7 @@ class TestTensorFlow:
 
 
 class TestJax:
-    def test_what_cannot_be_an_input_is_a_constant(self):
+    def test_what_cannot_be_an_input_is_a_constant(self, tmp_path):
         pytest.importorskip("dmin_jax", reason="dmin-jax is not installed")
         jax = pytest.importorskip("jax", reason="JAX is not installed")
         x0 = {"w": jax.numpy.zeros(2), "name": np.array(["a"]), "n": 3, "key": jax.random.key(0)}
@@ -587,7 +587,7 @@ class TestJax:
             assert p["n"] == 3
             return jax.numpy.sum((p["w"] - jax.random.normal(p["key"], (2,))) ** 2)
 
-        result = minimize(fun, x0, frozen=["name", "n", "key"])
+        result = minimize(fun, x0, frozen=["name", "n", "key"], checkpoint=tmp_path / "run")
         np.testing.assert_allclose(result.x["w"], jax.random.normal(x0["key"], (2,)), rtol=1e-4)
         assert all(result.x[name] is x0[name] for name in ("name", "n", "key"))
 

@@ -554,6 +554,25 @@ class BackendTests:
         self._minimize(counted, x0, args=data, method="L-BFGS-B")
         must("value_and_grad", "must not trace fun again in a second run", calls[0], traced)
 
+    def test_frozen_arrays_are_inputs(self) -> None:
+        """Runs that differ in the values of frozen leaves alone share what was compiled."""
+        self._require("compiles")
+        calls = [0]
+
+        def fun(x: Nest) -> Array:
+            calls[0] += 1
+            return self.xp.sum((x["w"] - x["to"]) ** 2 * x["scale"])
+
+        traced = []
+        for value in (1.0, 2.0):
+            x0 = {"w": self.array(np.zeros(2), self.widest), "to": self.array(np.full(2, value), self.widest)}
+            res = self._minimize(fun, {**x0, "scale": value}, method="L-BFGS-B", frozen=["to", "scale"])
+            must_match(
+                "value_and_grad", "must take what comes after the point", self._copy(res.x["w"]), [value] * 2, 1e-3
+            )
+            traced.append(calls[0])
+        must("value_and_grad", "must not trace fun again for other arguments of the same kind", traced[1], traced[0])
+
     # Whole runs ------------------------------------------------------------------------------------------
 
     # SciPy's quasi-Newton update for trust-constr says so of two equal differences, as float32 has them.
@@ -591,6 +610,30 @@ class BackendTests:
         )
         for got, like in zip(optree.tree_leaves(res.jac), optree.tree_leaves(x0), strict=True):
             self._must_be_like("from_numpy", "leaf of the gradient", got, like)
+
+    def test_frozen_leaves_are_handed_on(self) -> None:
+        """`fun`, run as plain Python, and the result have the very leaves that are frozen, of whatever dtype."""
+        x0 = {
+            "w": self.array(np.zeros(2), self.widest),
+            "to": self.array(np.array([1.0, -2.0]), self.widest),
+            "which": np.arange(2),
+        }
+        seen: list[Nest] = []
+
+        def fun(x: Nest) -> Array:
+            seen.append(x)
+            return self.xp.sum((x["w"] - x["to"]) ** 2)
+
+        for compile in (None, False):
+            seen.clear()
+            res = self._minimize(fun, x0, method="L-BFGS-B", frozen=["to", "which"], compile=compile)
+            must_match("minimize", "must optimise what is left", self._copy(res.x["w"]), [1.0, -2.0], 1e-3)
+            for name in ("to", "which"):
+                must("minimize", "must return frozen leaves as they are", res.x[name] is x0[name], True)
+                must("minimize", "must not make up a gradient for frozen leaves", res.jac[name], None)
+                if compile is False or not self.compiles:
+                    same = all(x[name] is x0[name] for x in seen)
+                    must("value_and_grad", "must hand on arguments after the point as they are", same, True)
 
     def _check_answer(self, problem: KnownProblem, method: str) -> None:
         fun, x0, data = self._in_framework(problem, self.widest)
