@@ -59,20 +59,25 @@ WHEELS_ONLY = {"PYTHONPATH": None, "PYTHONSAFEPATH": "1", "DMIN_TEST_WHEELS": "1
 
 
 def builtin_methods(path: Path = ROOT / "dmin_core" / "solvers" / "__init__.py") -> list[str]:
-    """The keys of the literal ``SCIPY_METHODS`` in `path`, not imported: nox's own Python has no NumPy."""
+    """The keys of the literal tables in `path`, which is not imported: nox's own Python has no NumPy."""
+    return [name for table in ("SCIPY_METHODS", "DEVICE_METHODS") for name in literal_names(path, table)]
+
+
+def literal_names(path: Path, table: str) -> list[str]:
+    """The keys of the literal that `path` assigns to the name `table`."""
     values = [
         node.value
         for node in ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body
         if isinstance(node, ast.Assign | ast.AnnAssign)
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        if isinstance(target, ast.Name) and target.id == "SCIPY_METHODS"
+        if isinstance(target, ast.Name) and target.id == table
     ]
     value = values[0] if len(values) == 1 else None
     keys = value.keys if isinstance(value, ast.Dict) else value.elts if isinstance(value, ast.Tuple) else []
     names = [key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
     if not names or len(set(names)) != len(keys):
         raise ValueError(
-            f"{path} must assign SCIPY_METHODS once, as a literal dict or tuple of different names: "
+            f"{path} must assign {table} once, as a literal dict or tuple of different names: "
             "nox names its test sessions after them, and reads them without running the file."
         )
     return names

@@ -51,6 +51,7 @@ def watch(callback: Callable[..., Any] | None, problem: Problem, method: str) ->
         finally:
             problem.blas.retake()
 
+    watched.watches = call is not None  # type: ignore[attr-defined]  # what a device method need not wait for
     watched.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # found at once, where inspect would work it out
     return watched
 
@@ -81,6 +82,9 @@ def _x(state: Any) -> np.ndarray:
 def _intermediate(state: Any, problem: Problem) -> Intermediate:
     from ._result import Intermediate  # imports SciPy, which is there by now
 
+    if hasattr(state, "download"):  # a device method's
+        fields = {"fun": state.fun, "nit": problem.nit, "nfev": problem.nfev, "njev": problem.njev}
+        return Intermediate(lambda: problem.tree.restore(state.download()), **fields)
     x = _x(state)
     fields = {name: value for name, value in state.items() if np.ndim(value) == 0} if isinstance(state, dict) else {}
     fields["fun"] = float(state.fun) if "fun" in fields else _known_value(x, problem)

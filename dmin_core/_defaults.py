@@ -208,6 +208,11 @@ class Defaults:
         return true(*operands) if predicate else false(*operands)
 
     @hookimpl(trylast=True)
+    def put_row(self, array: Any, index: Any, row: Any) -> Any:
+        array[index, ...] = row
+        return array
+
+    @hookimpl(trylast=True)
     def framework(self) -> Any:
         return self.backend.name
 

@@ -95,6 +95,14 @@ class Objective:
             return self.structure.namespace(value).reshape(value, ())
         raise ObjectiveError(f"`fun` returned shape {known}; minimize needs a scalar. Sum or average it first.")
 
+    def inline(self) -> Objective:
+        """The same to be run as it is, inside a function that is compiled as a whole."""
+        twin: Objective = object.__new__(Objective)
+        for name in Objective.__slots__:
+            setattr(twin, name, getattr(self, name))
+        twin.compile = False
+        return twin
+
     def _key(self) -> Any:
         return (type(self), self.fun, self.structure.key, self.compile)
 

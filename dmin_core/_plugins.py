@@ -82,13 +82,15 @@ def _spellings(group: str, path: tuple[str, ...]) -> Mapping[str, tuple[str, ...
 
 def _embedded(group: str) -> Iterable[Entry]:
     from . import __version__
-    from .solvers import SCIPY_METHODS
+    from .solvers import DEVICE_METHODS, SCIPY_METHODS
 
     if group == BACKENDS:
         yield Entry("numpy", "dmin_core._backends.numpy", "dmin-core", __version__, embedded=True)
     else:
         for name in SCIPY_METHODS:
             yield Entry(name, "dmin_core.solvers.scipy", "dmin-core", __version__, embedded=True)
+        for name in DEVICE_METHODS:
+            yield Entry(name, "dmin_core.solvers.device", "dmin-core", __version__, embedded=True)
 
 
 def _installed(group: str) -> Iterable[Entry]:
@@ -230,6 +232,7 @@ class Backend:
     compile: Callable[..., Any]
     while_loop: Callable[..., Any]
     cond: Callable[..., Any]
+    put_row: Callable[..., Any]
     framework: Callable[[], str]
     devices: Callable[[], Any]
 

@@ -333,7 +333,11 @@ class BackendSpec:
 
     @hookspec(firstresult=True)
     def compile(self, fun: Callable[..., Any]) -> Callable[..., Any]:
-        """Return ``fun`` compiled (default: as it is). ``fun`` takes and returns points and scalars."""
+        """Return ``fun(point, *args) -> point`` compiled (default: as it is).
+
+        The arrays of these points may be of any dtypes and shapes: a solver's whole state. What has been said of ``fun``
+        and of ``args`` at `value_and_grad` holds here too: equal functions share what was compiled.
+        """
         raise NotImplementedError
 
     @hookspec(firstresult=True)
@@ -346,6 +350,19 @@ class BackendSpec:
         self, predicate: Any, true: Callable[..., Any], false: Callable[..., Any], operands: tuple[Any, ...]
     ) -> Any:
         """``true(*operands)`` if ``predicate`` else ``false(*operands)`` (default: Python's choice)."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def put_row(self, array: Array, index: Any, row: Array) -> Array:
+        """Return ``array`` with ``row`` in the place of ``array[index]``.
+
+        ``array`` is not looked at again, so that it may be written into: this is what keeps a solver's history from
+        being copied at each iteration. Called inside what is compiled, too, where ``index`` is an array of integers.
+
+        Notes
+        -----
+        Default: assigns to ``array[index]``.
+        """
         raise NotImplementedError
 
     # What `python -m dmin_core` prints -------------------------------------------------------------------

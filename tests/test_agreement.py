@@ -12,7 +12,7 @@ import optree
 import pytest
 
 from dmin_core import backends, get_backend, methods, minimize
-from dmin_core.solvers import SCIPY_METHODS
+from dmin_core.solvers import EMBEDDED
 from dmin_core.testing.problems import flat, rosenbrock
 
 ITERATIONS = 30
@@ -87,7 +87,7 @@ def by_hand(method, problem):
 
 
 @pytest.mark.parametrize(
-    ("method", "name"), [(m, p) for m in SCIPY_METHODS for p in PROBLEMS if (m, p) not in NOT_ALIKE]
+    ("method", "name"), [(m, p) for m in EMBEDDED for p in PROBLEMS if (m, p) not in NOT_ALIKE]
 )
 @pytest.mark.parametrize("backend", OTHERS)
 def test_iterates_agree(backend, method, name):

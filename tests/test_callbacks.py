@@ -8,7 +8,7 @@ import pytest
 import scipy
 
 from dmin_core import minimize
-from dmin_core.solvers import SCIPY_METHODS
+from dmin_core.solvers import EMBEDDED
 
 OLD_SCIPY = tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 16)
 
@@ -24,11 +24,11 @@ def jac(p):
 
 
 def run(method, callback, **options):
-    gradient = jac if SCIPY_METHODS[method].get("gradient") else None
+    gradient = jac if EMBEDDED[method].get("gradient") else None
     return minimize(fun, X0, method=method, jac=gradient, callback=callback, **options)
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_callback_of_x_gets_the_nest(method):
     seen = []
     result = run(method, lambda x: seen.append(x))
@@ -39,7 +39,7 @@ def test_callback_of_x_gets_the_nest(method):
     np.testing.assert_allclose(seen[-1]["b"], result.x["b"], atol=1e-4)
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_callback_of_intermediate_result_gets_value_and_counts(method):
     seen = []
 
@@ -60,7 +60,7 @@ def test_callback_of_intermediate_result_gets_value_and_counts(method):
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["intermediate_result", "x"])
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_stop_iteration_stops(method, named):
     calls = []
 
@@ -84,7 +84,7 @@ def test_stop_iteration_stops(method, named):
     assert result.fun == pytest.approx(fun(result.x))
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_callback_may_overwrite_what_it_is_given(method):
     def spoil(x):
         x["a"][:] = np.nan
@@ -94,7 +94,7 @@ def test_callback_may_overwrite_what_it_is_given(method):
     np.testing.assert_array_equal(plain.x["a"], spoilt.x["a"])
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_an_exception_in_a_callback_passes_through(method):
     class Mine(Exception):
         pass

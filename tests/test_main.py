@@ -8,7 +8,7 @@ import numpy as np
 
 import dmin_core
 from dmin_core.__main__ import table
-from dmin_core.solvers import SCIPY_METHODS
+from dmin_core.solvers import EMBEDDED
 
 
 def run(path=None):
@@ -42,7 +42,7 @@ def test_backends_and_methods_are_listed():
     numpy = line_of(output, "numpy")
     assert numpy[1:5] == ["dmin-core", dmin_core.__version__, "numpy", np.__version__]
     assert numpy[-1] == "differences"
-    for name in SCIPY_METHODS:
+    for name in EMBEDDED:
         assert line_of(output, name)[1] == "dmin-core"
 
 

@@ -20,7 +20,7 @@ from dmin_core import (
     minimize,
     with_backend,
 )
-from dmin_core.solvers import SCIPY_METHODS, able
+from dmin_core.solvers import EMBEDDED, able
 
 X0 = {"a": np.zeros(2), "b": np.array(0.5)}
 
@@ -57,7 +57,7 @@ def test_the_signature_begins_as_scipys():
     assert all(p.kind is p.KEYWORD_ONLY for p in list(parameters)[len(theirs) :])
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_every_method_finds_the_minimum(method):
     result = minimize(fun, X0, method=method)
     assert result.success, result.message
@@ -143,9 +143,9 @@ def test_hessp_takes_and_returns_nests(method):
     assert_minimum(minimize(fun, X0, jac=jac, method=method, hessp=hessp))
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_tol_is_the_methods(method):
-    gradient = jac if SCIPY_METHODS[method].get("gradient") else None
+    gradient = jac if EMBEDDED[method].get("gradient") else None
     loose, tight = (minimize(fun, X0, method=method, tol=tol, jac=gradient) for tol in (1e-1, 1e-6))
     assert loose.nfev <= tight.nfev
     assert_minimum(tight)
@@ -255,7 +255,7 @@ def test_an_unknown_method_is_told_the_nearest():
         minimize(never, X0, method="LBFGS")
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_an_unknown_option_is_told_the_methods_own(method):
     with pytest.raises(
         MethodError, match=f"{method} has no option 'learning_rate'. Its options are .*; every method also"
@@ -289,7 +289,7 @@ def test_limits_must_be_numbers(name, bad):
         minimize(never, X0, options={name: bad})
 
 
-@pytest.mark.parametrize("method", [m for m in SCIPY_METHODS if m not in able("bounds")])
+@pytest.mark.parametrize("method", [m for m in EMBEDDED if m not in able("bounds")])
 def test_bounds_are_refused_where_the_method_cannot_keep_to_them(method):
     with pytest.raises(
         MethodError, match=f"{method} cannot keep to bounds. Methods that can: .*L-BFGS-B.*trust-constr"
@@ -364,7 +364,7 @@ def test_compile_must_be_one_of_three():
 # Bad input, at the first evaluation -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 @pytest.mark.parametrize(
     ("value", "says"),
     [
@@ -471,7 +471,7 @@ def test_what_a_method_makes_no_use_of_is_named_once(method, given, named):
 
 
 def test_a_plain_run_warns_of_nothing():
-    for method in SCIPY_METHODS:
+    for method in EMBEDDED:
         assert warnings_of(fun, X0, method=method) == []
 
 
@@ -479,7 +479,7 @@ def test_a_plain_run_warns_of_nothing():
 
 
 @pytest.mark.parametrize("limit", [1, 4, np.int64(5), 6.0])
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_maxfun_is_never_exceeded(method, limit):
     calls = []
     result = minimize(lambda p: calls.append(None) or fun(p), X0, method=method, options={"maxfun": limit})
@@ -489,13 +489,13 @@ def test_maxfun_is_never_exceeded(method, limit):
     assert result.fun == pytest.approx(fun(result.x))
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_no_limit_is_infinity(method):
     assert_minimum(minimize(fun, X0, method=method, options={"maxfun": math.inf, "maxtime": math.inf}))
     assert_minimum(minimize(fun, X0, method=method, options={"maxfun": None, "maxtime": None}))
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_maxtime_stops(method):
     result = minimize(fun, X0, method=method, options={"maxtime": 0})
     assert (result.nfev, result.success) == (0, False)
@@ -516,13 +516,13 @@ def test_maxtime_stops_a_slow_objective_soon():
     assert result.fun <= fun(X0)
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_disp_prints_one_summary(method, capsys):
     result = minimize(fun, X0, method=method, options={"disp": True})
     assert capsys.readouterr().out == result.summary() + "\n"
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_without_disp_nothing_is_printed(method, capfd):
     minimize(fun, X0, method=method)
     minimize(fun, X0, method=method, options={"disp": False})
@@ -549,7 +549,7 @@ class Mine(Exception):
 @pytest.mark.parametrize(
     "error", [Mine("why"), StopIteration("why"), AssertionError("why"), ValueError("why")], ids=repr
 )
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_an_exception_in_fun_passes_through_with_a_note(method, error):
     error = type(error)(*error.args)
     with pytest.raises(type(error)) as caught:
@@ -568,7 +568,7 @@ def test_an_exception_at_the_first_evaluation_has_no_best_value():
     assert getattr(error, "__notes__", ["evaluation 1 of `fun`."])[0].endswith("evaluation 1 of `fun`.")
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_ctrl_c_raises_interrupted_with_what_was_found(method):
     with pytest.raises(KeyboardInterrupt) as caught:
         minimize(Fails(KeyboardInterrupt(), at=5), X0, method=method)
@@ -596,7 +596,7 @@ def test_ctrl_c_in_a_callback_is_ctrl_c():
     assert caught.value.result.nit == 1
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_the_answer_is_finite_however_the_objective_behaves(method):
     """A quadratic that is nan a little beyond its minimum."""
 

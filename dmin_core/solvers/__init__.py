@@ -211,6 +211,20 @@ SCIPY_METHODS: dict[str, dict[str, Any]] = {
 """SciPy's methods by SciPy's names. ``workers`` is left out everywhere: the differences are dmin's own."""
 
 
+DEVICE_METHODS: dict[str, dict[str, Any]] = {
+    "device-lbfgs": {
+        "gradient": True,
+        "private_x": True,
+        "bounds": True,
+        "options": ("maxcor", "ftol", "gtol", "maxiter", "maxls", *_DIFFERENCES),
+    },
+}
+"""dmin's own, whose vectors stay where the arrays are."""
+
+EMBEDDED = {**SCIPY_METHODS, **DEVICE_METHODS}
+"""What comes with the core."""
+
+
 def methods() -> dict[str, Method]:
     """Every method that can be named in `minimize`, with what it can do.
 
@@ -247,7 +261,7 @@ def describe(name: str) -> Method:
     """
     entry = claim(SOLVERS, _spelled(name))
     if entry.embedded:
-        return Method(entry.name, **SCIPY_METHODS[entry.name])
+        return Method(entry.name, **EMBEDDED[entry.name])
     described: Method = load_solver(entry)["describe"](entry.name)
     return replace(described, distribution=entry.distribution)
 
@@ -277,4 +291,4 @@ def _spelled(name: str) -> str:
 
 def able(*abilities: str) -> list[str]:
     """Names of the embedded methods that have every one of these abilities."""
-    return [name for name, method in SCIPY_METHODS.items() if all(method.get(ability) for ability in abilities)]
+    return [name for name, method in EMBEDDED.items() if all(method.get(ability) for ability in abilities)]

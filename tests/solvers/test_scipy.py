@@ -6,7 +6,7 @@ from scipy.optimize import BFGS, OptimizeWarning, rosen, rosen_der, rosen_hess, 
 from scipy.optimize import minimize as scipy_minimize
 
 from dmin_core import MethodError, minimize
-from dmin_core.solvers import SCIPY_METHODS, able
+from dmin_core.solvers import EMBEDDED, SCIPY_METHODS, able
 
 # The Hessian of Rosenbrock's function is positive definite on the way from here, as dogleg wants it.
 X0 = {"head": 1.1, "tail": np.array([[1.2, 1.4]])}
@@ -49,7 +49,7 @@ class Calls:
 
 
 def derivatives(method):
-    ability = SCIPY_METHODS[method]
+    ability = EMBEDDED[method]
     given = {"jac": jac, "hess": hess}
     return {name: given[name] for name in given if ability.get({"jac": "gradient"}.get(name, name))}
 
@@ -132,7 +132,7 @@ def test_no_evaluation_lies_outside_bounds_unless_the_method_says_so(method):
     result = minimize(watched, X0, method=method, bounds={"head": (1.1, None), "tail": (None, 1.5)}, **limits)
     lb, ub = np.array([1.1, -np.inf, -np.inf]), np.array([np.inf, 1.5, 1.5])
     within = [(lb <= x).all() and (x <= ub).all() for x in seen]
-    assert all(within) or not SCIPY_METHODS[method].get("strict_bounds", True)
+    assert all(within) or not EMBEDDED[method].get("strict_bounds", True)
     assert result.fun == pytest.approx(on_the_face(1.1), rel=0.03)
     assert result.x["head"] == pytest.approx(1.1, abs=1e-3)
 
@@ -202,7 +202,7 @@ def test_a_linear_function_is_nothing_to_warn_of():
     np.testing.assert_allclose(result.x, 0.0, atol=1e-3)  # its barrier keeps it off the bound
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_an_option_of_the_method_reaches_it(method):
     limit = "maxfun" if method == "TNC" else "maxfev" if method in ("COBYQA", "Powell") else "maxiter"
     result = minimize(fun, X0, method=method, options={limit: 6}, **derivatives(method))

@@ -10,7 +10,7 @@ from scipy.optimize import minimize as scipy_minimize
 from scipy.optimize import show_options
 
 from dmin_core import Method, MethodError, methods
-from dmin_core.solvers import COMMON_OPTIONS, SCIPY_METHODS, able, describe
+from dmin_core.solvers import COMMON_OPTIONS, EMBEDDED, SCIPY_METHODS, able, describe
 
 LEFT_OUT = {
     # dmin does these alike for all methods.
@@ -121,4 +121,4 @@ def test_a_name_like_none_is_told_all():
 def test_abilities_select_methods():
     assert able("hess", "bounds") == ["trust-constr"]
     assert able("needs_hessian") == ["Newton-CG", "dogleg", "trust-ncg", "trust-krylov", "trust-exact"]
-    assert able() == list(SCIPY_METHODS)
+    assert able() == list(EMBEDDED)

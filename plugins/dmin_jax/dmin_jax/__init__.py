@@ -310,7 +310,7 @@ def jacobian(fun: Callable[..., Any]) -> Callable[..., Any]:
 
 @hookimpl
 def compile(fun: Callable[..., Any]) -> Callable[..., Any]:
-    return jax.jit(fun)
+    return _prepare(_value, fun)
 
 
 @hookimpl
@@ -321,6 +321,11 @@ def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Any], state: An
 @hookimpl
 def cond(predicate: Any, true: Callable[..., Any], false: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
     return jax.lax.cond(predicate, true, false, *operands)
+
+
+@hookimpl
+def put_row(array: Any, index: Any, row: Any) -> jax.Array:
+    return jax.lax.dynamic_update_index_in_dim(array, row, index, 0)
 
 
 @hookimpl

@@ -338,7 +338,7 @@ def is_failure(error: Exception) -> bool:
 
 @hookimpl
 def compile(fun: Callable[..., Any]) -> Callable[..., Any]:
-    return tf.function(fun, autograph=False)
+    return prepare(_value, fun)
 
 
 @hookimpl
@@ -350,6 +350,11 @@ def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Any], state: An
 @hookimpl
 def cond(predicate: Any, true: Callable[..., Any], false: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
     return tf.cond(predicate, lambda: true(*operands), lambda: false(*operands))
+
+
+@hookimpl
+def put_row(array: Any, index: Any, row: Any) -> tf.Tensor:
+    return tf.tensor_scatter_nd_update(array, tf.reshape(index, [1, 1]), row[tf.newaxis])
 
 
 @hookimpl

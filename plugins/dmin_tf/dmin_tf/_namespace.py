@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -420,6 +421,10 @@ def tensordot(x1: tf.Tensor, x2: tf.Tensor, /, *, axes: Any = 2) -> tf.Tensor:
 
 def vecdot(x1: tf.Tensor, x2: tf.Tensor, /, *, axis: int = -1) -> tf.Tensor:
     return tf.reduce_sum(tf.math.conj(x1) * x2, axis)
+
+
+linalg = types.SimpleNamespace(inv=tf.linalg.inv)
+"""Of the standard's extension only this."""
 
 
 # What a dtype is -----------------------------------------------------------------------------------------

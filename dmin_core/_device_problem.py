@@ -1,0 +1,225 @@
+"""The objective as solvers on the device see it: functions of a point, whose arrays stay where they are.
+
+What `Problem` is to host solvers. The counts, the history, the limits and the best point are `Problem`'s own, so that a
+result means the same whoever ran; here is what differs: a point goes in, arrays come out, and nothing as long as the
+vector is brought to the host before the end. The exceptions are objectives without a derivative of their own, whose
+finite differences are taken on the host.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ._leaves import dtype_name
+from ._objective import Given, value_and_nest
+from ._problem import Problem, Visit
+
+Point = tuple[Any, ...]
+
+SHORT = 100_000
+"""So many numbers come to the host as quickly as an operation over them is called."""
+
+
+class DeviceProblem:
+    """The objective over points.
+
+    Attributes
+    ----------
+    problem : Problem
+        Which counts and remembers.
+    start : point
+        x0.
+    bounds : pair of points, or None
+    xp : namespace
+        Of the arrays.
+    eps : float
+        Precision of the values: that of the coarsest leaf or of the solver's vectors, whichever is less.
+    traced : bool
+        Whether the solver's loop may be compiled with the objective in it.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.tree, self.backend = problem, problem.tree, problem.backend
+        self.args = problem.args
+        self.start: Point = self._upload(problem.x0)
+        self.like = self.start[0]
+        self.xp = _namespace(self.backend, self.like)
+        self.bounds = None if problem.bounds is None else tuple(map(self._upload, problem.bounds))
+        self.eps = problem.tree.coarsest_eps
+        self.by_backend = problem.jac is None and problem.scheme is None
+        self.traced = self.backend.compiles and self.by_backend and problem.objective.compile is not False
+        self.best: tuple[Point, float, Point] | None = None
+        self._least = math.inf
+        self.counts = problem.scheme is None
+        self._evaluate = self._how_to_evaluate()
+
+    # -- points ---------------------------------------------------------------------------------------------
+
+    def _upload(self, x: np.ndarray) -> Point:
+        # Not `Tree.point`: what is fed may be NumPy's array itself, where only compiled functions take it.
+        return (self.backend.from_numpy(np.array(x), self.tree.prototype),)
+
+    def download(self, point: Point) -> np.ndarray:
+        """A point as a float64 host vector."""
+        start = perf_counter()
+        x = np.concatenate([np.ravel(self.backend.to_numpy(array)) for array in point], dtype=float, casting="unsafe")
+        self.problem.in_copies += perf_counter() - start
+        return x
+
+    @property
+    def host_dtype(self) -> np.dtype:
+        """NumPy's name for the dtype of the solver's vectors."""
+        return np.dtype(dtype_name(self.like.dtype))
+
+    def zeros(self, *lead: int) -> Point:
+        """Zeros beside the point's arrays, with further dimensions before theirs."""
+        return tuple(self._zeros((*lead, *(int(d) for d in array.shape)), array) for array in self.start)
+
+    def _zeros(self, shape: tuple[int, ...], array: Any) -> Any:
+        if self.traced and not _is_placed(array):
+            # What is asked for by device is tied to it in JAX, and what is not would be compiled for apart.
+            return np.zeros(shape, self.host_dtype) if math.prod(shape) <= SHORT else self.xp.zeros(shape, dtype=array.dtype)
+        return self.xp.zeros(shape, dtype=array.dtype, device=array_device(array))
+
+    def vector(self, values: np.ndarray) -> Any:
+        """A short host vector beside the point's arrays, in their dtype."""
+        return self.backend.from_numpy(values, self.like)
+
+    # -- one evaluation, where Python runs the loop ---------------------------------------------------------
+
+    def _how_to_evaluate(self) -> Callable[[Point], tuple[Any, Point]]:
+        problem, backend, tree = self.problem, self.backend, self.tree
+        if problem.scheme is not None:
+            return self._by_differences
+        if self.by_backend:
+            pair = backend.value_and_grad(problem.objective)
+            return lambda point: self._timed(pair, point)
+        if problem.jac is True:
+            both = backend.value(Given(problem.fun, tree))
+            return lambda point: self._by_user(point, both)
+        value, slope = backend.value(problem.objective), backend.value(Given(problem.jac, tree))
+        return lambda point: self._by_two_functions(point, value, slope)
+
+    def evaluate(self, point: Point) -> tuple[Any, Point]:
+        """Value, a 0-d array or a Python float, and gradient; counted, and not before the limits allow."""
+        if self.counts:
+            problem = self.problem
+            if problem._limited:
+                problem._check_limits()
+            problem.nfev += 1
+            problem.njev += 1
+        return self._evaluate(point)
+
+    def _timed(self, function: Callable[..., Any], point: Point) -> Any:
+        problem = self.problem
+        blas = problem.blas
+        start = perf_counter()
+        if blas.needed:
+            blas.release()
+        try:
+            return function(point, *self.args)
+        finally:
+            if blas.needed:
+                blas.retake()
+            problem.in_objective += perf_counter() - start
+
+    def _by_user(self, point: Point, both: Callable[..., Any]) -> tuple[Any, Point]:
+        value, nest = value_and_nest(self._timed(both, self._copy(point)))
+        return self.problem.objective.scalar(value), self._flatten(nest, "The gradient from `fun`")
+
+    def _by_two_functions(self, point: Point, value: Any, slope: Any) -> tuple[Any, Point]:
+        f = self._timed(value, self._copy(point))
+        return f, self._flatten(self._timed(slope, self._copy(point)), "The gradient from `jac`")
+
+    def _copy(self, point: Point) -> Point:
+        """What the user's own functions get: nothing keeps them from writing into it."""
+        return tuple(self.xp.asarray(array, copy=True) for array in point)
+
+    def _flatten(self, nest: Any, what: str) -> Point:
+        """The user's gradient laid end to end, where it is; on the host if there is something to say about it."""
+        leaves = self.tree.match(nest, what)
+        kind = type(self.like)
+        if all(type(a) is kind and tuple(a.shape) == s for a, s in zip(leaves, self.tree.shapes, strict=True)):
+            xp, dtype = self.xp, self.like.dtype
+            parts = [xp.reshape(a if a.dtype == dtype else xp.astype(a, dtype), (-1,)) for a in leaves]
+            # Of one leaf a copy too: the user may write into an array that it returned once.
+            return (xp.concat(parts) if len(parts) > 1 else xp.asarray(parts[0], copy=True),)
+        return self._upload(self.tree.pack_like(nest, what))
+
+    def _by_differences(self, point: Point) -> tuple[Any, Point]:
+        """Counted, compared and noted down by `Problem`, which also takes the differences."""
+        f, g = self.problem.value_and_gradient(self.download(point))
+        return f, self._upload(g)
+
+    # -- what was found -------------------------------------------------------------------------------------
+
+    def note(self, point: Point, f: float, norm: float, gradient: Point) -> None:
+        """Put an evaluation into the history, and keep it if it is the best; where Python runs the loop."""
+        if not self.counts:
+            return
+        problem = self.problem
+        problem.history.append((problem.nfev, f, norm, perf_counter() - problem.started))
+        if f < self._least and math.isfinite(norm):
+            self.best, self._least = (point, f, gradient), f
+        if len(problem.history) <= 2 and problem.influence.undecided:
+            self.look(f, norm, gradient)
+
+    def note_all(self, values: np.ndarray, norms: np.ndarray, since: float) -> None:
+        """Put the evaluations of a compiled stretch into the history; their times are spread evenly over it."""
+        problem, now = self.problem, perf_counter() - self.problem.started
+        seconds = np.linspace(since, now, len(values) + 1)[1:]
+        for f, norm, second in zip(values.tolist(), norms.tolist(), seconds.tolist(), strict=True):
+            problem.nfev += 1
+            problem.njev += 1
+            problem.history.append((problem.nfev, f, norm, second))
+
+    def look(self, f: float, norm: float, gradient: Point) -> None:
+        """Check one of the first two evaluations, as `Problem` does.
+
+        Raises
+        ------
+        ObjectiveError
+            At the start, where value or gradient are not finite.
+        """
+        problem, first = self.problem, len(self.problem.history) <= 1
+        if first and not (math.isfinite(f) and math.isfinite(norm)):
+            problem._first_value(Visit(problem.x0, f, self.download(gradient), True))
+        if first and self.problem.n > SHORT and self._is_all_nonzero(gradient):
+            problem.influence.undecided = False
+        else:
+            problem.influence.look(self.download(gradient))
+
+    def _is_all_nonzero(self, point: Point) -> bool:
+        return all(bool(self.backend.to_numpy(self.xp.all(array != 0))) for array in point)
+
+    def conclude(self) -> None:
+        """Hand the best point to `Problem`: the one time that anything of the vector's length comes to the host."""
+        if self.best is not None:
+            point, f, gradient = self.best
+            self.problem.best = Visit(self.download(point), f, self.download(gradient), True)
+
+
+def array_device(array: Any) -> Any:
+    """The device as the array API has it."""
+    from array_api_compat import device
+
+    return device(array)
+
+
+def _is_placed(array: Any) -> bool:
+    """Whether somebody chose the device of an array of JAX's or TensorFlow's."""
+    return bool(getattr(array, "committed", False))
+
+
+def _namespace(backend: Any, array: Any) -> Any:
+    """NumPy's arrays have one, whatever a backend that wraps NumPy shows its users."""
+    if isinstance(array, np.ndarray):
+        from array_api_compat import numpy as xp
+
+        return xp
+    return backend.namespace(array)

@@ -1,0 +1,118 @@
+"""Scalars and small arrays, in Python or inside what a framework compiles, by the same names.
+
+The solvers' decisions are written over these. Where Python runs the loop, a scalar is a Python float that was read from
+the device with the evaluation, a small array (as long as the history, whatever n) is NumPy's, and a choice computes
+what it needs. Where the framework compiles the loop, both are the framework's own arrays and nothing is read.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import optree
+
+
+class Host:
+    """Python's floats, and NumPy in float64 for small arrays, whatever the dtype of the vectors.
+
+    Parameters
+    ----------
+    eps : float
+        Precision of the values that are compared.
+    """
+
+    eager = True
+    small: Any = np
+    number, truth, count, abs, negate = float, bool, int, abs, staticmethod(lambda c: not c)
+    maximum, minimum = max, min
+    isfinite = math.isfinite
+
+    def __init__(self, eps: float) -> None:
+        self.eps = eps
+
+    @staticmethod
+    def pick(condition: bool, yes: Any, no: Any) -> Any:
+        """One of two scalars or nests of arrays."""
+        return yes if condition else no
+
+    choose = pick
+
+    @staticmethod
+    def ratio(a: float, b: float) -> float:
+        """``a / b``, nan where there is none."""
+        return a / b if b else math.nan
+
+    @staticmethod
+    def total(values: Any) -> float:
+        """The sum of a small array."""
+        return float(values.sum())
+
+    @staticmethod
+    def sqrt(a: float) -> float:
+        return math.sqrt(a)
+
+    @staticmethod
+    def as_array(values: Any) -> Any:
+        return np.asarray(values, dtype=float)
+
+    join = staticmethod(np.concatenate)
+
+    def zeros(self, *shape: int) -> Any:
+        return np.zeros(shape)
+
+    def slots(self, m: int) -> Any:
+        """0, 1, …, m - 1."""
+        return np.arange(m)
+
+
+class Traced:
+    """0-d and small arrays of the framework's, of the dtype of its vectors.
+
+    Parameters
+    ----------
+    eps : float
+    xp : namespace
+    like : array
+        Of the vectors' dtype, on their device.
+    """
+
+    eager = False
+
+    def __init__(self, eps: float, xp: Any, like: Any) -> None:
+        self.eps, self.small, self.dtype = eps, xp, like.dtype
+        self.abs, self.isfinite, self.negate, self.sqrt = xp.abs, xp.isfinite, xp.logical_not, xp.sqrt
+        self.maximum, self.minimum, self.pick = xp.maximum, xp.minimum, xp.where
+
+    def number(self, value: Any) -> Any:
+        return self.small.asarray(value, dtype=self.dtype)
+
+    def truth(self, value: Any) -> Any:
+        return self.small.asarray(value, dtype=self.small.bool)
+
+    def count(self, value: Any) -> Any:
+        return self.small.asarray(value, dtype=self.small.int32)
+
+    def choose(self, condition: Any, yes: Any, no: Any) -> Any:
+        """One of two nests of arrays."""
+        return optree.tree_map(lambda a, b: self.small.where(condition, a, b), yes, no)
+
+    @staticmethod
+    def ratio(a: Any, b: Any) -> Any:
+        return a / b
+
+    def total(self, values: Any) -> Any:
+        return self.small.sum(values)
+
+    def as_array(self, values: Any) -> Any:
+        return self.small.stack([self.number(value) for value in values])
+
+    def join(self, parts: Any) -> Any:
+        return self.small.concat(parts)
+
+    def zeros(self, *shape: int) -> Any:
+        return self.small.zeros(shape, dtype=self.dtype)
+
+    def slots(self, m: int) -> Any:
+        return self.small.arange(m, dtype=self.small.int32)

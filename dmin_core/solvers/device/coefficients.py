@@ -1,0 +1,147 @@
+"""L-BFGS in coefficient space: everything but two products with the history is done on 2m + 1 numbers.
+
+The direction -H g is a combination of the m steps s, the m changes y of the gradient, and g, so it is found as 2m + 1
+coefficients from inner products of these vectors: Chen, Wang and Zhou (2014), "Large-scale L-BFGS using MapReduce",
+NeurIPS 27, section 3. A new gradient times the history gives all the products that are new: those with the new y are
+differences of what is known.
+
+H is written as Byrd, Nocedal and Schnabel do (1994), "Representations of quasi-Newton matrices and their use in limited
+memory methods", Mathematical Programming 63, theorem 2.2, with R, the upper triangle of SᵀY::
+
+    H = γ I + [S, γ Y] [[R⁻ᵀ (D + γ YᵀY) R⁻¹, -R⁻ᵀ], [-R⁻¹, 0]] [S, γ Y]ᵀ
+
+R⁻¹ is kept, not R. When a pair comes, R gets a last column and loses its first row and column; so does the inverse of
+a triangular matrix. Rows and columns stay where they are, in slots that are used in turn: "upper triangular" is a
+matter of age, not of place, and nothing is shifted, sorted or solved. There is no loop over the history, in Python or
+compiled, so neither time nor the length of a compiled program grows with the number of pairs but by arithmetic.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Memory(NamedTuple):
+    """The inner products of m pairs (s, y) and a gradient g.
+
+    Attributes
+    ----------
+    inverse : (m, m)
+        R⁻¹, zero in the rows and columns of slots without a pair.
+    yy : (m, m)
+        yᵢᵀyⱼ.
+    sy : (m,)
+        sᵢᵀyᵢ.
+    sg, yg : (m,)
+        sᵢᵀg and yᵢᵀg.
+    scale : scalar
+        γ.
+    slot, size : int
+        Where the next pair goes, and how many there are.
+    """
+
+    inverse: Any
+    yy: Any
+    sy: Any
+    sg: Any
+    yg: Any
+    scale: Any
+    slot: Any
+    size: Any
+
+
+def empty(arithmetic: Any, m: int) -> Memory:
+    """No pairs: H is the identity."""
+    a = arithmetic
+    square, row = a.zeros(m, m), a.zeros(m)
+    return Memory(square, square, row, row, row, a.number(1.0), a.count(0), a.count(0))
+
+
+def remember(a: Any, memory: Memory, products: Any, sy: Any, yy: Any, sg: Any, yg: Any) -> Memory:
+    """The memory with one more pair, at the new gradient.
+
+    Parameters
+    ----------
+    a : Host or Traced
+    memory : Memory
+    products : (2m,)
+        The history, before the pair is in it, times the new gradient.
+    sy, yy, sg, yg : scalar
+        sᵀy, yᵀy, sᵀg and yᵀg of the new pair. Where sᵀy is not positive, the pair is left out (and the oldest lost).
+    """
+    m = memory.sy.shape[0]
+    good = sy > a.eps * yy
+    here = a.slots(m) == memory.slot
+    others = a.small.where(here, a.number(0.0), a.number(1.0))
+    weight = a.pick(good, a.number(1.0), a.number(0.0))
+    one = (1.0 - others) * weight
+    kept = others[:, None] * others
+    s_g, y_g = products[:m], products[m:]
+    s_y, y_y = s_g - memory.sg, y_g - memory.yg
+    inverse = memory.inverse * kept
+    divisor = a.pick(good, sy, a.number(1.0))
+    column = -(inverse @ s_y if a.eager else a.small.matmul(inverse, s_y[:, None])[:, 0]) / divisor
+    inverse = inverse + (column + (1.0 / divisor) * one)[:, None] * one
+    across = y_y * others
+    yy_new = memory.yy * kept + across[:, None] * one + one[:, None] * (across + yy * one)
+    more = a.pick(good, 1, 0)
+    return Memory(
+        inverse,
+        yy_new,
+        memory.sy * others + sy * one,
+        s_g * others + sg * one,
+        y_g * others + yg * one,
+        a.pick(good, a.ratio(sy, yy), memory.scale),
+        (memory.slot + more) % m,
+        a.minimum(memory.size + more, m),
+    )
+
+
+def remember_free(a: Any, memory: Memory, products: Any) -> Memory:
+    """The same over the free variables of a bounded problem, which are others at every iteration.
+
+    Parameters
+    ----------
+    products : (2m + 3, m + 2)
+        Rows: the steps, the changes of the gradient, the new s, y and g. Columns: the changes, the new gradient, the new
+        y. All over the variables that are free now.
+    """
+    m = memory.sy.shape[0]
+    slots = a.slots(m)
+    one = a.small.where(slots == memory.slot, a.number(1.0), a.number(0.0))
+    others = 1.0 - one
+    kept, corner = others[:, None] * others, one[:, None] * one
+    s_y, y_y = products[:m, m + 1] * others, products[m : 2 * m, m + 1] * others
+    matrix = products[:m, :m] * kept + s_y[:, None] * one + products[2 * m, m + 1] * corner
+    yy = products[m : 2 * m, :m] * kept + y_y[:, None] * one + one[:, None] * y_y + products[2 * m + 1, m + 1] * corner
+    sg = products[:m, m] * others + products[2 * m, m] * one
+    yg = products[m : 2 * m, m] * others + products[2 * m + 1, m] * one
+    identity = a.small.where(slots[:, None] == slots, a.number(1.0), a.number(0.0))
+    sy, squares = _sums(a, matrix * identity), _sums(a, yy * identity)
+    good = a.small.where(sy > a.eps * squares, a.number(1.0), a.number(0.0))
+    age = (slots - memory.slot - 1) % m
+    older = a.small.where(age[:, None] <= age, a.number(1.0), a.number(0.0))
+    both = good[:, None] * good
+    inverse = a.small.linalg.inv(matrix * older * both + identity * (1.0 - good)) * both
+    newest = a.total(good * one) > 0.0
+    scale = a.pick(newest, a.ratio(products[2 * m, m + 1], products[2 * m + 1, m + 1]), memory.scale)
+    more = a.pick(newest, 1, 0)
+    size = a.minimum(memory.size + more, m)
+    return Memory(inverse, yy * both, sy * good, sg * good, yg * good, scale, (memory.slot + more) % m, size)
+
+
+def _sums(a: Any, matrix: Any) -> Any:
+    return a.small.sum(matrix, axis=1)
+
+
+def direction(a: Any, memory: Memory) -> tuple[Any, Any, Any]:
+    """Coefficients of -H g over the s, the y and g: (m,), (m,) and a scalar."""
+    times = _times if a.eager else (lambda matrix, v: a.small.matmul(matrix, v[:, None])[:, 0])
+    p = times(memory.inverse, memory.sg)
+    inner = memory.sy * p + memory.scale * (times(memory.yy, p) - memory.yg)
+    transposed = memory.inverse.T if a.eager else a.small.matrix_transpose(memory.inverse)
+    return -times(transposed, inner), memory.scale * p, -memory.scale
+
+
+def _times(matrix: Any, v: Any) -> Any:
+    return matrix @ v

@@ -1,0 +1,242 @@
+"""Who runs a device solver's loop: Python, an evaluation at a time, or the framework, in compiled stretches.
+
+Both run the same solver (an object with ``begin`` and ``run``, made by ``make(parts)``). In Python every trial is read
+from the device, once: all its numbers lie in one small array. Compiled, the loop's state stays on the device, and the
+host sees it between stretches: that is where callbacks, the clock, Ctrl-C and checkpoints have their turn. A stretch
+starts with one evaluation, and then gets as many as fit into `SECONDS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import optree
+
+from ..._device_problem import DeviceProblem
+from ..._problem import Stop
+from .arithmetic import Host, Traced
+
+SECONDS = 0.1
+"""How long a compiled stretch should take: as long as Ctrl-C may have to wait, beside the evaluation it is in."""
+LONGEST = 128
+"""Evaluations a stretch may have."""
+MANY = 1e9
+"""More evaluations than there will be, and still exact in float32 and int32."""
+
+
+class InPython:
+    """The loop in Python.
+
+    Parameters
+    ----------
+    device : DeviceProblem
+    make : callable
+        ``make(arithmetic, evaluate, observe, record, loop, put_row, beside, bounds)``: the solver.
+    """
+
+    def __init__(self, device: DeviceProblem, make: Callable[..., Any]) -> None:
+        self.device, self.xp = device, device.xp
+        self.dtype = device.like.dtype
+        self.a = Host(device.eps)
+        self.to_numpy = device.backend.to_numpy
+        self.solver = make(
+            arithmetic=self.a,
+            xp=self.xp,
+            evaluate=device.evaluate,
+            observe=self.observe,
+            record=self.record,
+            loop=self.loop,
+            put_row=device.backend.put_row,
+            beside=self.beside,
+            bounds=device.bounds,
+        )
+
+    @staticmethod
+    def loop(goes_on: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
+        while goes_on(state):
+            state = body(state)
+        return state
+
+    def beside(self, values: np.ndarray) -> Any:
+        return self.device.vector(values)
+
+    def observe(self, value: Any, scalars: list[Any], products: Any) -> Any:
+        """One read: everything in one array of the vectors' dtype."""
+        xp, shape = self.xp, products.shape
+        aside = isinstance(value, float)
+        if not aside:
+            scalars = [value if value.dtype == self.dtype else xp.astype(value, self.dtype), *scalars]
+        flat = products if len(shape) == 1 else xp.reshape(products, (-1,))
+        start = perf_counter()
+        host = np.asarray(self.to_numpy(xp.concat([xp.stack(scalars), flat])), dtype=float)
+        self.device.problem.in_copies += perf_counter() - start
+        k = len(scalars)
+        numbers = host[:k].tolist()
+        f = value if aside else numbers.pop(0)
+        return f, numbers, host[k:].reshape(tuple(shape))
+
+    def record(self, log: Any, trial: Any) -> Any:
+        gg = trial.gg
+        self.device.note(trial.x, trial.f, math.sqrt(gg) if gg >= 0.0 else gg, trial.g)
+        return log
+
+    def run(self, history: tuple[Any, ...], limits: Any, on_iteration: Callable[[Any], None] | None) -> Any:
+        """The last state; limits on evaluations and time raise `Stop` from inside."""
+        limits = limits._replace(maxfun=math.inf, until_evaluation=math.inf, until_iteration=math.inf)
+        state = self.solver.begin(self.device.start, self.device.zeros(), history)
+        if on_iteration is None:
+            return self.solver.run(state, limits, None)[0]
+        while state.status == 0:
+            before = state.nit
+            state, _ = self.solver.run(state, limits._replace(until_iteration=before + 1), None)
+            if state.nit > before:
+                on_iteration(state)
+        return state
+
+
+class Stretch:
+    """A number of iterations as a function that a backend compiles and keeps.
+
+    Equal for equal objectives and solvers, so that a second run compiles nothing. It takes the state's arrays laid out
+    in a tuple, and `args`.
+    """
+
+    def __init__(self, objective: Any, backend: Any, make: Callable[..., Any], key: Hashable, bounded: bool) -> None:
+        self.objective, self.backend, self.make, self.key, self.bounded = objective, backend, make, key, bounded
+        self.compile = objective.compile
+        self.structure = objective.structure
+        self.spec: Any = None
+        # In the loop the objective is part of what is compiled; compiled by itself it would be a function called there.
+        self.plain = objective.inline()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stretch) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> Hashable:
+        return self.objective, self.key, self.bounded, self.spec
+
+    def __call__(self, point: tuple[Any, ...], *args: Any) -> tuple[Any, ...]:
+        state, limits, eps, bounds = optree.tree_unflatten(self.spec, list(point))
+        like = state.x[0]
+        xp = self.backend.namespace(like)
+        a = Traced(eps, xp, like)
+        evaluate = self.backend.value_and_grad(self.plain)
+        solver = self.make(
+            arithmetic=a,
+            xp=xp,
+            evaluate=lambda x: evaluate(x, *args),
+            observe=lambda value, scalars, products: (xp.astype(xp.asarray(value), like.dtype), scalars, products),
+            record=lambda log, trial: _note(self.backend, xp, log, trial),
+            loop=self.backend.while_loop,
+            put_row=self.backend.put_row,
+            beside=lambda values: values,
+            bounds=bounds if self.bounded else None,
+        )
+        rows = LONGEST + 64
+        log = (a.zeros(rows, 2), a.count(0))
+        state, (log, used) = solver.run(state, limits, log)
+        numbers = xp.stack([xp.astype(each, like.dtype) for each in (used, state.status, state.nit, state.f, state.gg)])
+        report = xp.concat([numbers, xp.reshape(log, (-1,))])
+        return (*optree.tree_leaves(state), report)
+
+
+def _note(backend: Any, xp: Any, log: Any, trial: Any) -> Any:
+    array, used = log
+    return backend.put_row(array, used, xp.stack([trial.f, xp.sqrt(trial.gg)])), used + 1
+
+
+class Compiled:
+    """The loop in compiled stretches.
+
+    Parameters
+    ----------
+    device : DeviceProblem
+    make : callable
+        As for `InPython`.
+    key : hashable
+        What tells the solver that ``make`` makes from others.
+    """
+
+    def __init__(self, device: DeviceProblem, make: Callable[..., Any], key: Hashable) -> None:
+        self.device, self.make, self.key = device, make, key
+
+    def run(self, history: tuple[Any, ...], limits: Any, on_iteration: Callable[[Any], None] | None) -> Any:
+        """The last state; limits on evaluations and time raise `Stop` between stretches."""
+        device, problem, backend = self.device, self.device.problem, self.device.backend
+        bounded = device.bounds is not None
+        stretch = Stretch(problem.objective, backend, self.make, self.key, bounded)
+        begun = self.make(
+            arithmetic=_Numbers(device.eps, device.host_dtype),
+            xp=device.xp,
+            **dict.fromkeys(("evaluate", "observe", "record", "loop", "put_row", "beside")),
+            bounds=device.bounds,
+        )
+        state = begun.begin(device.start, device.zeros(), history)
+        run: Any = None
+        allowed, nit, seen_all = 1, 0, False
+        while True:
+            until = min(problem.nfev + allowed, MANY)
+            stretched = limits._replace(
+                maxfun=np.int32(min(problem.maxfun, MANY)),
+                until_evaluation=np.int32(until),
+                until_iteration=np.int32(nit + 1 if on_iteration is not None and nit >= 0 and problem.nfev else MANY),
+            )
+            if problem._limited:
+                problem._check_limits()
+            leaves, spec = optree.tree_flatten((state, stretched, begun.a.number(device.eps), device.bounds or ()))
+            if run is None:
+                stretch.spec = spec
+                run = backend.compile(stretch)
+            since, before = perf_counter() - problem.started, perf_counter()
+            *leaves, report = run(tuple(leaves), *device.args)
+            host = np.asarray(backend.to_numpy(report), dtype=float)
+            took = perf_counter() - before
+            state = optree.tree_unflatten(optree.tree_structure(state), leaves)
+            used, status, nit_now = (int(each) for each in host[:3])
+            log = host[5:].reshape(-1, 2)[:used]
+            first = problem.nfev == 0
+            device.note_all(log[:, 0], log[:, 1], since)
+            device.best = (state.x, float(host[3]), state.g)
+            if first or (problem.influence.undecided and not seen_all):
+                device.look(float(host[3]), math.sqrt(host[4]) if host[4] >= 0 else math.nan, state.g)
+                seen_all = not first
+            if nit_now > nit and on_iteration is not None:
+                on_iteration(state._replace(f=float(host[3]), nit=nit_now))
+            nit = nit_now
+            if status:
+                return state._replace(status=status, nit=nit)
+            allowed = self._allow(took / max(used, 1), first)
+
+    def _allow(self, each: float, first: bool) -> int:
+        """How many evaluations the next stretch may have, one of which took so long."""
+        problem = self.device.problem
+        if problem.influence.undecided:
+            return 1
+        seconds = SECONDS
+        if problem.maxtime < math.inf:
+            seconds = min(seconds, 0.5 * (problem.maxtime - (perf_counter() - problem.started)))
+        # The first call may have compiled, which says nothing about the next ones.
+        return 8 if first else max(1, min(LONGEST, int(seconds / each)))
+
+
+class _Numbers:
+    """The scalars with which a compiled loop begins, NumPy's."""
+
+    def __init__(self, eps: float, dtype: Any) -> None:
+        self.eps, self.dtype = eps, dtype
+
+    def number(self, value: Any) -> Any:
+        return np.asarray(value, self.dtype)
+
+    def count(self, value: Any) -> Any:
+        return np.asarray(value, np.int32)
+
+    def zeros(self, *shape: int) -> Any:
+        return np.zeros(shape, self.dtype)
