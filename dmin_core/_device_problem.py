@@ -8,6 +8,7 @@ finite differences are taken on the host.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from time import perf_counter
@@ -15,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from ._aux import NOTHING
 from ._leaves import dtype_name
-from ._objective import Given, value_and_nest
+from ._objective import value_and_nest
 from ._problem import Problem, Visit
 
 Point = tuple[Any, ...]
@@ -53,8 +55,10 @@ class DeviceProblem:
         self.eps = problem.tree.coarsest_eps
         self.by_backend = problem.jac is None and problem.scheme is None
         self.traced = self.backend.compiles and self.by_backend and problem.objective.compile is not False
-        self.best: tuple[Point, float, Point] | None = None
+        self.best: tuple[Point, float, Point, Any] | None = None
         self._least = math.inf
+        # The solver's own arithmetic may meet infinities; what NumPy says of `fun`'s is the user's to hear.
+        self.users_errors = np.geterr()
         self.counts = problem.scheme is None
         self._evaluate = self._how_to_evaluate()
 
@@ -83,7 +87,11 @@ class DeviceProblem:
     def _zeros(self, shape: tuple[int, ...], array: Any) -> Any:
         if self.traced and not _is_placed(array):
             # What is asked for by device is tied to it in JAX, and what is not would be compiled for apart.
-            return np.zeros(shape, self.host_dtype) if math.prod(shape) <= SHORT else self.xp.zeros(shape, dtype=array.dtype)
+            return (
+                np.zeros(shape, self.host_dtype)
+                if math.prod(shape) <= SHORT
+                else self.xp.zeros(shape, dtype=array.dtype)
+            )
         return self.xp.zeros(shape, dtype=array.dtype, device=array_device(array))
 
     def vector(self, values: np.ndarray) -> Any:
@@ -93,17 +101,12 @@ class DeviceProblem:
     # -- one evaluation, where Python runs the loop ---------------------------------------------------------
 
     def _how_to_evaluate(self) -> Callable[[Point], tuple[Any, Point]]:
-        problem, backend, tree = self.problem, self.backend, self.tree
+        problem = self.problem
         if problem.scheme is not None:
             return self._by_differences
         if self.by_backend:
-            pair = backend.value_and_grad(problem.objective)
-            return lambda point: self._timed(pair, point)
-        if problem.jac is True:
-            both = backend.value(Given(problem.fun, tree))
-            return lambda point: self._by_user(point, both)
-        value, slope = backend.value(problem.objective), backend.value(Given(problem.jac, tree))
-        return lambda point: self._by_two_functions(point, value, slope)
+            return functools.partial(self._timed, problem._evaluate_pair)
+        return self._by_user if problem.jac is True else self._by_two_functions
 
     def evaluate(self, point: Point) -> tuple[Any, Point]:
         """Value, a 0-d array or a Python float, and gradient; counted, and not before the limits allow."""
@@ -115,26 +118,28 @@ class DeviceProblem:
             problem.njev += 1
         return self._evaluate(point)
 
-    def _timed(self, function: Callable[..., Any], point: Point) -> Any:
+    def _timed(self, function: Any, point: Point) -> Any:
         problem = self.problem
         blas = problem.blas
         start = perf_counter()
         if blas.needed:
             blas.release()
         try:
-            return function(point, *self.args)
+            with np.errstate(**self.users_errors):
+                return function(point, *self.args)
         finally:
             if blas.needed:
                 blas.retake()
             problem.in_objective += perf_counter() - start
 
-    def _by_user(self, point: Point, both: Callable[..., Any]) -> tuple[Any, Point]:
-        value, nest = value_and_nest(self._timed(both, self._copy(point)))
+    def _by_user(self, point: Point) -> tuple[Any, Point]:
+        value, nest = value_and_nest(self._timed(self.problem._call_fun, self._copy(point)))
         return self.problem.objective.scalar(value), self._flatten(nest, "The gradient from `fun`")
 
-    def _by_two_functions(self, point: Point, value: Any, slope: Any) -> tuple[Any, Point]:
-        f = self._timed(value, self._copy(point))
-        return f, self._flatten(self._timed(slope, self._copy(point)), "The gradient from `jac`")
+    def _by_two_functions(self, point: Point) -> tuple[Any, Point]:
+        f = self._timed(self.problem._evaluate_value, self._copy(point))
+        nest = self._timed(self.problem._call_jac, self._copy(point))
+        return f, self._flatten(nest, "The gradient from `jac`")
 
     def _copy(self, point: Point) -> Point:
         """What the user's own functions get: nothing keeps them from writing into it."""
@@ -164,8 +169,9 @@ class DeviceProblem:
             return
         problem = self.problem
         problem.history.append((problem.nfev, f, norm, perf_counter() - problem.started))
+        aux = NOTHING if problem.aside is None else problem.aside.take()
         if f < self._least and math.isfinite(norm):
-            self.best, self._least = (point, f, gradient), f
+            self.best, self._least = (point, f, gradient, aux), f
         if len(problem.history) <= 2 and problem.influence.undecided:
             self.look(f, norm, gradient)
 
@@ -200,8 +206,10 @@ class DeviceProblem:
     def conclude(self) -> None:
         """Hand the best point to `Problem`: the one time that anything of the vector's length comes to the host."""
         if self.best is not None:
-            point, f, gradient = self.best
-            self.problem.best = Visit(self.download(point), f, self.download(gradient), True)
+            point, f, gradient, aux = self.best
+            visit = Visit(self.download(point), f, self.download(gradient), True)
+            visit.aux = aux
+            self.problem.best = visit
 
 
 def array_device(array: Any) -> Any:

@@ -151,11 +151,12 @@ def minimize(
 
     Notes
     -----
-    The methods are SciPy's, described with their sources in the documentation of ``scipy.optimize.minimize``. They work
-    in float64 on the host; leaves keep their dtype inside ``fun``. Differences from SciPy: ``fun`` sees the nest,
-    what a method cannot do is an error and not a warning, and the answer is the best point seen. After the start a
-    value or derivative that is not finite counts as +inf, shortens the step, and is counted in ``nfail``. A run that
-    ends because no step lowers ``fun`` by more than the leaves' precision can show has ``success`` True.
+    The methods are SciPy's, described with their sources in the documentation of ``scipy.optimize.minimize``, and
+    dmin's own, called ``device-…``. SciPy's work in float64 on the host, dmin's where the arrays are; leaves keep
+    their dtype inside ``fun``. Differences from SciPy: ``fun`` sees the nest, what a method cannot do is an error and
+    not a warning, and the answer is the best point seen. After the start a value or derivative that is not finite
+    counts as +inf, shortens the step, and is counted in ``nfail``. A run that ends because no step lowers ``fun`` by
+    more than the leaves' precision can show has ``success`` True.
 
     Examples
     --------

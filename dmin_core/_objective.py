@@ -7,6 +7,7 @@ and dtypes, so that a backend that compiles can keep what it compiled.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -97,9 +98,7 @@ class Objective:
 
     def inline(self) -> Objective:
         """The same to be run as it is, inside a function that is compiled as a whole."""
-        twin: Objective = object.__new__(Objective)
-        for name in Objective.__slots__:
-            setattr(twin, name, getattr(self, name))
+        twin = copy.copy(self)
         twin.compile = False
         return twin
 

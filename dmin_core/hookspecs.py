@@ -335,8 +335,8 @@ class BackendSpec:
     def compile(self, fun: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``fun(point, *args) -> point`` compiled (default: as it is).
 
-        The arrays of these points may be of any dtypes and shapes: a solver's whole state. What has been said of ``fun``
-        and of ``args`` at `value_and_grad` holds here too: equal functions share what was compiled.
+        The arrays of these points may be of any dtypes and shapes: a solver's whole state. What has been said of
+        ``fun`` and of ``args`` at `value_and_grad` holds here too: equal functions share what was compiled.
         """
         raise NotImplementedError
 

@@ -51,15 +51,18 @@ class Host:
 
     @staticmethod
     def sqrt(a: float) -> float:
+        """Square root; nan of nan."""
         return math.sqrt(a)
 
     @staticmethod
     def as_array(values: Any) -> Any:
+        """A small array of scalars."""
         return np.asarray(values, dtype=float)
 
     join = staticmethod(np.concatenate)
 
     def zeros(self, *shape: int) -> Any:
+        """A small array of zeros."""
         return np.zeros(shape)
 
     def slots(self, m: int) -> Any:
@@ -86,12 +89,15 @@ class Traced:
         self.maximum, self.minimum, self.pick = xp.maximum, xp.minimum, xp.where
 
     def number(self, value: Any) -> Any:
+        """A floating scalar."""
         return self.small.asarray(value, dtype=self.dtype)
 
     def truth(self, value: Any) -> Any:
+        """A truth value."""
         return self.small.asarray(value, dtype=self.small.bool)
 
     def count(self, value: Any) -> Any:
+        """An integer."""
         return self.small.asarray(value, dtype=self.small.int32)
 
     def choose(self, condition: Any, yes: Any, no: Any) -> Any:
@@ -100,19 +106,25 @@ class Traced:
 
     @staticmethod
     def ratio(a: Any, b: Any) -> Any:
+        """``a / b``, not finite where there is none."""
         return a / b
 
     def total(self, values: Any) -> Any:
+        """The sum of a small array."""
         return self.small.sum(values)
 
     def as_array(self, values: Any) -> Any:
+        """A small array of scalars."""
         return self.small.stack([self.number(value) for value in values])
 
     def join(self, parts: Any) -> Any:
+        """Small arrays end to end."""
         return self.small.concat(parts)
 
     def zeros(self, *shape: int) -> Any:
+        """A small array of zeros."""
         return self.small.zeros(shape, dtype=self.dtype)
 
     def slots(self, m: int) -> Any:
+        """0, 1, …, m - 1."""
         return self.small.arange(m, dtype=self.small.int32)

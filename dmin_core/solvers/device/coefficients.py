@@ -103,8 +103,8 @@ def remember_free(a: Any, memory: Memory, products: Any) -> Memory:
     Parameters
     ----------
     products : (2m + 3, m + 2)
-        Rows: the steps, the changes of the gradient, the new s, y and g. Columns: the changes, the new gradient, the new
-        y. All over the variables that are free now.
+        Rows: the steps, the changes of the gradient, the new s, y and g. Columns: the changes, the new g and y. All
+        over the variables that are free now.
     """
     m = memory.sy.shape[0]
     slots = a.slots(m)

@@ -200,7 +200,9 @@ class Lbfgs:
             fewer = (state.nfev < limits.until_evaluation) & (state.nit < limits.until_iteration)
             return (state.status == RUNNING) & (fewer | (state.nfev == 0))
 
-        result: tuple[State, Any] = self.loop(goes_on, lambda carried: self.iterate(carried[0], limits, carried[1]), (state, log))
+        result: tuple[State, Any] = self.loop(
+            goes_on, lambda carried: self.iterate(carried[0], limits, carried[1]), (state, log)
+        )
         return result
 
     # -- the search -----------------------------------------------------------------------------------------
@@ -244,7 +246,6 @@ class Lbfgs:
         else:
             # The path bends where a variable meets its bound, and goes on without it.
             along = tuple(xp.where(free == kept, d, 0.0 * d) for free, kept, d in zip(ahead, x, state.d, strict=True))
-            low, high = self.bounds
             there = self._project(tuple(b - c for b, c in zip(x, g, strict=True)))
             span = tuple(b - c for b, c in zip(there, x, strict=True))
             s = tuple(new - old for new, old in zip(x, state.x, strict=True))
@@ -319,7 +320,8 @@ class Lbfgs:
         assert self.bounds is not None
         xp = self.xp
         held = (
-            ((a <= low) & (b > 0.0)) | ((a >= high) & (b < 0.0)) for a, b, low, high in zip(x, g, *self.bounds, strict=True)
+            ((a <= low) & (b > 0.0)) | ((a >= high) & (b < 0.0))
+            for a, b, low, high in zip(x, g, *self.bounds, strict=True)
         )
         return tuple(xp.astype(xp.logical_not(h), a.dtype) for h, a in zip(held, x, strict=True))
 

@@ -12,8 +12,8 @@ first trial of a good direction is the last.
   J. Optim. 16(1), section 4.
 - A trial where the value or the slope is not finite is a wall: the search goes back towards the best point before it.
 
-A search gives back the trial with the lowest value, whichever ended it. All numbers are scalars: Python's floats, or the
-framework's inside what it compiles; `arithmetic` has the functions for both.
+A search gives back the trial with the lowest value, whichever ended it. All numbers are scalars: Python's floats, or
+the framework's inside what it compiles; `arithmetic` has the functions for both.
 """
 
 from __future__ import annotations
@@ -135,9 +135,7 @@ def advance(arithmetic: Any, search: Search, f0: Any, slope0: Any, f: Any, slope
     stuck = bracketed & (width >= 0.66 * search.width_before)
     halfway = new_low + 0.5 * (high - new_low)
     following = a.pick(stuck, halfway, between)
-    inside = a.negate(bracketed) | (
-        (following > a.minimum(new_low, high)) & (following < a.maximum(new_low, high))
-    )
+    inside = a.negate(bracketed) | ((following > a.minimum(new_low, high)) & (following < a.maximum(new_low, high)))
     following = a.pick(a.isfinite(following) & inside, following, a.pick(bracketed, halfway, search.most))
     following = a.pick(beyond, new_low + 0.2 * (t - new_low), following)
     following = a.minimum(following, new_low + 0.5 * (wall - new_low))
@@ -190,9 +188,7 @@ def _interpolate(a: Any, search: Search, psi: Any, slope: Any, above: Any, turne
     # 4: lower, and at least as steep.
     back = _cubic(a, t, psi, slope, search.high, search.high_psi, search.high_slope)
     steeper = a.pick(search.bracketed, back, end)
-    return a.pick(
-        above, nearer, a.pick(turned, farther, a.pick(a.abs(slope) < a.abs(low_slope), flatter, steeper))
-    )
+    return a.pick(above, nearer, a.pick(turned, farther, a.pick(a.abs(slope) < a.abs(low_slope), flatter, steeper)))
 
 
 def _cubic(a: Any, t1: Any, f1: Any, s1: Any, t2: Any, f2: Any, s2: Any) -> Any:

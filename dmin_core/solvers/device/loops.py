@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import optree
 
+from ..._aux import NOTHING
 from ..._device_problem import DeviceProblem
-from ..._problem import Stop
 from .arithmetic import Host, Traced
 
 SECONDS = 0.1
@@ -57,11 +57,13 @@ class InPython:
 
     @staticmethod
     def loop(goes_on: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
+        """Python's own."""
         while goes_on(state):
             state = body(state)
         return state
 
     def beside(self, values: np.ndarray) -> Any:
+        """Weights for the history, where it is."""
         return self.device.vector(values)
 
     def observe(self, value: Any, scalars: list[Any], products: Any) -> Any:
@@ -80,6 +82,7 @@ class InPython:
         return f, numbers, host[k:].reshape(tuple(shape))
 
     def record(self, log: Any, trial: Any) -> Any:
+        """Note down an evaluation."""
         gg = trial.gg
         self.device.note(trial.x, trial.f, math.sqrt(gg) if gg >= 0.0 else gg, trial.g)
         return log
@@ -87,6 +90,10 @@ class InPython:
     def run(self, history: tuple[Any, ...], limits: Any, on_iteration: Callable[[Any], None] | None) -> Any:
         """The last state; limits on evaluations and time raise `Stop` from inside."""
         limits = limits._replace(maxfun=math.inf, until_evaluation=math.inf, until_iteration=math.inf)
+        with np.errstate(all="ignore"):
+            return self._run(history, limits, on_iteration)
+
+    def _run(self, history: tuple[Any, ...], limits: Any, on_iteration: Callable[[Any], None] | None) -> Any:
         state = self.solver.begin(self.device.start, self.device.zeros(), history)
         if on_iteration is None:
             return self.solver.run(state, limits, None)[0]
@@ -123,7 +130,9 @@ class Stretch:
         return self.objective, self.key, self.bounded, self.spec
 
     def __call__(self, point: tuple[Any, ...], *args: Any) -> tuple[Any, ...]:
-        state, limits, eps, bounds = optree.tree_unflatten(self.spec, list(point))
+        """Laid out as it came, the state after the stretch; and last what the host wants to read, in one array."""
+        nest: Any = optree.tree_unflatten(self.spec, list(point))
+        state, limits, eps, bounds = nest
         like = state.x[0]
         xp = self.backend.namespace(like)
         a = Traced(eps, xp, like)
@@ -178,7 +187,7 @@ class Compiled:
             **dict.fromkeys(("evaluate", "observe", "record", "loop", "put_row", "beside")),
             bounds=device.bounds,
         )
-        state = begun.begin(device.start, device.zeros(), history)
+        state: Any = begun.begin(device.start, device.zeros(), history)
         run: Any = None
         allowed, nit, seen_all = 1, 0, False
         while True:
@@ -190,7 +199,9 @@ class Compiled:
             )
             if problem._limited:
                 problem._check_limits()
-            leaves, spec = optree.tree_flatten((state, stretched, begun.a.number(device.eps), device.bounds or ()))
+            nest: Any = (state, stretched, begun.a.number(device.eps), device.bounds or ())
+            leaves: list[Any]
+            leaves, spec = optree.tree_flatten(nest)
             if run is None:
                 stretch.spec = spec
                 run = backend.compile(stretch)
@@ -198,12 +209,13 @@ class Compiled:
             *leaves, report = run(tuple(leaves), *device.args)
             host = np.asarray(backend.to_numpy(report), dtype=float)
             took = perf_counter() - before
-            state = optree.tree_unflatten(optree.tree_structure(state), leaves)
+            nest = optree.tree_unflatten(optree.tree_structure(state), leaves)
+            state = nest
             used, status, nit_now = (int(each) for each in host[:3])
             log = host[5:].reshape(-1, 2)[:used]
             first = problem.nfev == 0
             device.note_all(log[:, 0], log[:, 1], since)
-            device.best = (state.x, float(host[3]), state.g)
+            device.best = (state.x, float(host[3]), state.g, NOTHING)
             if first or (problem.influence.undecided and not seen_all):
                 device.look(float(host[3]), math.sqrt(host[4]) if host[4] >= 0 else math.nan, state.g)
                 seen_all = not first

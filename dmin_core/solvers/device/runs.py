@@ -11,7 +11,7 @@ import numpy as np
 
 from ..._device_problem import DeviceProblem
 from ..._errors import InputError
-from ..._problem import Problem, Stop
+from ..._problem import Problem
 from . import lbfgs
 from .lbfgs import Lbfgs, Limits
 from .loops import MANY, Compiled, InPython

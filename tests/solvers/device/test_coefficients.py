@@ -1,0 +1,91 @@
+"""The direction in coefficient space is that of the two-loop recursion over the same pairs."""
+
+import numpy as np
+import pytest
+
+from dmin_core.solvers.device.arithmetic import Host
+from dmin_core.solvers.device.coefficients import direction, empty, remember, remember_free
+
+HOST = Host(float(np.finfo(float).eps))
+
+
+def two_loops(pairs, g):
+    """-H g by Nocedal and Wright (2006), algorithm 7.4."""
+    q, weights = g.copy(), []
+    for s, y in reversed(pairs):
+        weights.append(s @ q / (s @ y))
+        q = q - weights[-1] * y
+    s, y = pairs[-1]
+    r = q * (s @ y) / (y @ y)
+    for (s, y), weight in zip(pairs, reversed(weights), strict=True):
+        r = r + s * (weight - y @ r / (s @ y))
+    return -r
+
+
+class Run:
+    """Iterates of no method in particular on a quadratic, remembered in coefficient space."""
+
+    def __init__(self, m, n=12, free=None):
+        self.m, self.rng = m, np.random.default_rng(0)
+        a = self.rng.normal(size=(n, n))
+        self.matrix = a @ a.T + np.eye(n)
+        self.history = np.zeros((2 * m, n))
+        self.memory = empty(HOST, m)
+        self.x = self.rng.normal(size=n)
+        self.g = self.matrix @ self.x
+        self.free = np.ones(n) if free is None else free
+        self.pairs = []
+
+    def step(self, by_free=False, backwards=False):
+        s = self.rng.normal(size=self.x.size)
+        g = self.g + (self.matrix @ s) * (-1 if backwards else 1)
+        y, k, m = g - self.g, self.memory.slot, self.m
+        if by_free:
+            left = np.vstack([self.history, s, y, g])
+            right = self.free * np.vstack([self.history[m:], g, y])
+            self.memory = remember_free(HOST, self.memory, left @ right.T)
+        else:
+            self.memory = remember(HOST, self.memory, self.history @ g, s @ y, y @ y, s @ g, y @ g)
+        self.history[k], self.history[k + m] = s, y
+        if not backwards:
+            self.pairs = [*self.pairs, (s, y)][-m:]
+        self.x, self.g = self.x + s, g
+
+    def direction(self):
+        of_s, of_y, of_g = direction(HOST, self.memory)
+        return of_s @ self.history[: self.m] + of_y @ self.history[self.m :] + of_g * self.g
+
+
+@pytest.mark.parametrize("m", [1, 3, 10])
+def test_directions_are_those_of_the_two_loops(m):
+    run = Run(m)
+    for _ in range(2 * m + 3):
+        run.step()
+        np.testing.assert_allclose(run.direction(), two_loops(run.pairs, run.g), rtol=1e-7, atol=1e-9)
+
+
+def test_a_pair_of_negative_curvature_is_left_out():
+    run = Run(4)
+    for _ in range(3):
+        run.step()
+    run.step(backwards=True)
+    np.testing.assert_allclose(run.direction(), two_loops(run.pairs, run.g), rtol=1e-7, atol=1e-9)
+    run.step()
+    np.testing.assert_allclose(run.direction(), two_loops(run.pairs, run.g), rtol=1e-7, atol=1e-9)
+
+
+def test_without_pairs_it_is_the_gradient_reversed():
+    of_s, of_y, of_g = direction(HOST, empty(HOST, 3))
+    assert (of_s.tolist(), of_y.tolist(), of_g) == ([0.0] * 3, [0.0] * 3, -1.0)
+
+
+@pytest.mark.parametrize("m", [1, 3, 10])
+def test_over_free_variables_it_is_the_recursion_over_their_parts(m):
+    free = (np.arange(12) % 3 > 0).astype(float)
+    run = Run(m, free=free)
+    for _ in range(2 * m + 3):
+        run.step(by_free=True)
+        parts = [(free * s, free * y) for s, y in run.pairs]
+        expected = two_loops([(s, y) for s, y in parts if s @ y > 1e-10], free * run.g)
+        got = run.direction()
+        np.testing.assert_allclose(got * free, expected, rtol=1e-6, atol=1e-8)
