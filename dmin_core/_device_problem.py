@@ -8,9 +8,8 @@ finite differences are taken on the host.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -47,7 +46,7 @@ class DeviceProblem:
 
     def __init__(self, problem: Problem) -> None:
         self.problem, self.tree, self.backend = problem, problem.tree, problem.backend
-        self.args = problem.args
+        self.args = problem.objective_args
         self.start: Point = self._upload(problem.x0)
         self.like = self.start[0]
         self.xp = _namespace(self.backend, self.like)
@@ -66,7 +65,8 @@ class DeviceProblem:
 
     def _upload(self, x: np.ndarray) -> Point:
         # Not `Tree.point`: what is fed may be NumPy's array itself, where only compiled functions take it.
-        return (self.backend.from_numpy(np.array(x), self.tree.prototype),)
+        make, like = self.backend.from_numpy, self.tree.prototype
+        return tuple(make(np.array(x[part]), like) for part in self.tree.layout.ranges)
 
     def download(self, point: Point) -> np.ndarray:
         """A point as a float64 host vector."""
@@ -105,7 +105,7 @@ class DeviceProblem:
         if problem.scheme is not None:
             return self._by_differences
         if self.by_backend:
-            return functools.partial(self._timed, problem._evaluate_pair)
+            return self._by_backend
         return self._by_user if problem.jac is True else self._by_two_functions
 
     def evaluate(self, point: Point) -> tuple[Any, Point]:
@@ -116,9 +116,15 @@ class DeviceProblem:
                 problem._check_limits()
             problem.nfev += 1
             problem.njev += 1
-        return self._evaluate(point)
+        try:
+            return self._evaluate(point)
+        except Exception as error:
+            if not (self.counts and problem.history and problem.failures.include(error)):
+                raise
+            # A factorisation failed at the point, say: it counts as one without a value.
+            return math.inf, tuple(0.0 * array for array in point)
 
-    def _timed(self, function: Any, point: Point) -> Any:
+    def _timed(self, function: Any, point: Point, args: tuple[Any, ...]) -> Any:
         problem = self.problem
         blas = problem.blas
         start = perf_counter()
@@ -126,19 +132,23 @@ class DeviceProblem:
             blas.release()
         try:
             with np.errstate(**self.users_errors):
-                return function(point, *self.args)
+                return function(point, *args)
         finally:
             if blas.needed:
                 blas.retake()
             problem.in_objective += perf_counter() - start
 
+    def _by_backend(self, point: Point) -> tuple[Any, Point]:
+        pair: tuple[Any, Point] = self._timed(self.problem._evaluate_pair, point, self.args)
+        return pair
+
     def _by_user(self, point: Point) -> tuple[Any, Point]:
-        value, nest = value_and_nest(self._timed(self.problem._call_fun, self._copy(point)))
+        value, nest = value_and_nest(self._timed(self.problem._call_fun, self._copy(point), self.problem.args))
         return self.problem.objective.scalar(value), self._flatten(nest, "The gradient from `fun`")
 
     def _by_two_functions(self, point: Point) -> tuple[Any, Point]:
-        f = self._timed(self.problem._evaluate_value, self._copy(point))
-        nest = self._timed(self.problem._call_jac, self._copy(point))
+        f = self._timed(self.problem._evaluate_value, self._copy(point), self.args)
+        nest = self._timed(self.problem._call_jac, self._copy(point), self.problem.args)
         return f, self._flatten(nest, "The gradient from `jac`")
 
     def _copy(self, point: Point) -> Point:
@@ -150,11 +160,14 @@ class DeviceProblem:
         leaves = self.tree.match(nest, what)
         kind = type(self.like)
         if all(type(a) is kind and tuple(a.shape) == s for a, s in zip(leaves, self.tree.shapes, strict=True)):
-            xp, dtype = self.xp, self.like.dtype
-            parts = [xp.reshape(a if a.dtype == dtype else xp.astype(a, dtype), (-1,)) for a in leaves]
-            # Of one leaf a copy too: the user may write into an array that it returned once.
-            return (xp.concat(parts) if len(parts) > 1 else xp.asarray(parts[0], copy=True),)
+            return tuple(self._joined(leaves[group]) for group in self.tree.layout.groups)
         return self._upload(self.tree.pack_like(nest, what))
+
+    def _joined(self, leaves: Sequence[Any]) -> Any:
+        xp, dtype = self.xp, self.like.dtype
+        parts = [xp.reshape(a if a.dtype == dtype else xp.astype(a, dtype), (-1,)) for a in leaves]
+        # Of one leaf a copy too: the user may write into an array that it returned once.
+        return xp.concat(parts) if len(parts) > 1 else xp.asarray(parts[0], copy=True)
 
     def _by_differences(self, point: Point) -> tuple[Any, Point]:
         """Counted, compared and noted down by `Problem`, which also takes the differences."""
@@ -168,9 +181,12 @@ class DeviceProblem:
         if not self.counts:
             return
         problem = self.problem
-        problem.history.append((problem.nfev, f, norm, perf_counter() - problem.started))
+        if not math.isfinite(f + norm) and problem.history:
+            problem.failures.note()
+        value = f if math.isfinite(f) else math.inf
+        problem.history.append((problem.nfev, value, norm, perf_counter() - problem.started))
         aux = NOTHING if problem.aside is None else problem.aside.take()
-        if f < self._least and math.isfinite(norm):
+        if f < self._least and math.isfinite(f + norm):
             self.best, self._least = (point, f, gradient, aux), f
         if len(problem.history) <= 2 and problem.influence.undecided:
             self.look(f, norm, gradient)
@@ -182,7 +198,9 @@ class DeviceProblem:
         for f, norm, second in zip(values.tolist(), norms.tolist(), seconds.tolist(), strict=True):
             problem.nfev += 1
             problem.njev += 1
-            problem.history.append((problem.nfev, f, norm, second))
+            if not math.isfinite(f + norm):
+                problem.failures.note()
+            problem.history.append((problem.nfev, f if math.isfinite(f) else math.inf, norm, second))
 
     def look(self, f: float, norm: float, gradient: Point) -> None:
         """Check one of the first two evaluations, as `Problem` does.

@@ -223,6 +223,8 @@ def minimize(
     problem.unwatched = callback is None and ability.private_x and not {"maxfun", "maxtime"}.intersection(options)
     run = _runner(method, ability)
     if kept is not None:
+        if ability.on_device:
+            raise NotSupportedYet(f"{ability.name} cannot be resumed from a checkpoint in this version; leave it out.")
         run = recorded(run, kept, ability.name)
     with _shown(progress, problem, ability.name, options):
         result: Result[T] = _run(run, problem, ability.name, tol, watch(callback, problem, ability.name), options)

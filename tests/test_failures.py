@@ -8,7 +8,7 @@ import pytest
 from dmin_core import minimize
 from dmin_core._failures import Failures
 from dmin_core._problem import Visit
-from dmin_core.solvers import SCIPY_METHODS, able
+from dmin_core.solvers import EMBEDDED, able
 
 BAD = [math.nan, math.inf, -math.inf]
 X0 = {"a": np.array([3.0, -1.0]), "b": 2.0}
@@ -50,7 +50,7 @@ def hess(p):
 
 
 def run(fun, method, **more):
-    second = {"hess": hess} if SCIPY_METHODS[method].get("hess") else {}
+    second = {"hess": hess} if EMBEDDED[method].get("hess") else {}
     return minimize(fun, X0, method=method, jac=True, **second, **more)
 
 
@@ -103,7 +103,7 @@ def test_without_gradients_the_stand_in_is_worse_than_all_there_was():
 
 
 @pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_a_value_that_is_not_finite_does_not_stop_a_run(method, bad):
     fun = Bowl(lambda f, g: (bad, g), at=(2, 3))
     result = run(fun, method)
@@ -133,7 +133,7 @@ def test_a_gradient_that_is_not_finite_does_not_stop_a_run(method, bad):
     assert not np.isfinite(result.history.grad_norm[1])
 
 
-@pytest.mark.parametrize("method", [name for name in SCIPY_METHODS if name not in able("gradient")])
+@pytest.mark.parametrize("method", [name for name in EMBEDDED if name not in able("gradient")])
 def test_methods_without_gradients_do_not_mind_a_bad_one(method):
     result = run(Bowl(lambda f, g: (f, g * math.nan), at=range(2, 9999)), method)
     check(result, method)
@@ -155,7 +155,7 @@ def test_a_gradient_of_its_own_function_may_fail_too(method):
     assert result.nfail == 1
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_a_domain_need_not_be_written_as_bounds(method):
     def fun(p):
         if (p["w"] <= 0).any():
@@ -168,7 +168,7 @@ def test_a_domain_need_not_be_written_as_bounds(method):
     np.testing.assert_allclose(result.x["w"], 1.0, atol=0.01)
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_where_all_else_fails_the_answer_is_the_start(method):
     fun = Bowl(lambda f, g: (math.nan, g), at=range(2, 9999))
     result = run(fun, method, options={"maxfun": 200})
@@ -205,7 +205,7 @@ def likelihood(x, seen=None):
     return np.trace(matrix) - np.log(np.linalg.det(matrix)) + 0.3 * x[1]
 
 
-@pytest.mark.parametrize("method", [name for name in SCIPY_METHODS if name not in ("dogleg", "Newton-CG")])
+@pytest.mark.parametrize("method", [name for name in EMBEDDED if name not in ("dogleg", "Newton-CG")])
 def test_a_matrix_that_is_not_positive_definite_counts_as_inf(method):
     seen = []
     result = minimize(likelihood, np.array([6.0, -2.2]), (seen,), method=method)

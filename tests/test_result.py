@@ -9,7 +9,7 @@ from scipy.optimize import OptimizeResult
 
 from dmin_core import Result, minimize
 from dmin_core._result import as_history, merge
-from dmin_core.solvers import SCIPY_METHODS
+from dmin_core.solvers import EMBEDDED
 
 
 def fun(p):
@@ -40,9 +40,9 @@ def test_x_and_jac_have_the_nest_and_dtypes_of_x0(result):
     np.testing.assert_allclose(result.jac["w"], 0.0, atol=1e-4)
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_plain_fields_are_plain_python(method):
-    gradient = jac if SCIPY_METHODS[method].get("gradient") else None
+    gradient = jac if EMBEDDED[method].get("gradient") else None
     result = minimize(fun, {"w": np.zeros(2)}, jac=gradient, method=method)
     kinds = {"fun": float, "success": bool, "status": int, "message": str, "nit": int, "nfev": int, "njev": int}
     assert {name: type(result[name]) for name in kinds} == kinds

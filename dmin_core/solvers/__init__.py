@@ -42,6 +42,8 @@ class Method:
         Whether it asks for the gradient wherever it asks for the value.
     needs_hessian : bool
         Whether it cannot run without second derivatives; the others make do with their own approximation.
+    on_device : bool
+        Whether its vectors stay where the arrays are.
     distribution : str
         Where it comes from.
     error : Exception or None
@@ -65,6 +67,7 @@ class Method:
     private_x: bool = False
     together: bool = False
     needs_hessian: bool = False
+    on_device: bool = False
     distribution: str = "dmin-core"
     error: Exception | None = None
 
@@ -213,6 +216,7 @@ SCIPY_METHODS: dict[str, dict[str, Any]] = {
 
 DEVICE_METHODS: dict[str, dict[str, Any]] = {
     "device-lbfgs": {
+        "on_device": True,
         "gradient": True,
         "private_x": True,
         "bounds": True,
