@@ -78,7 +78,7 @@ class InPython:
         self.device.problem.in_copies += perf_counter() - start
         k = len(scalars)
         numbers = host[:k].tolist()
-        f = value if aside else numbers.pop(0)
+        f = float(value) if aside else numbers.pop(0)
         return f, numbers, host[k:].reshape(tuple(shape))
 
     def record(self, log: Any, trial: Any) -> Any:
