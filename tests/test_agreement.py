@@ -86,9 +86,7 @@ def by_hand(method, problem):
     return ({"jac": problem.gradient} if ability.gradient else {}) | ({"hess": problem.hessian} if ability.hess else {})
 
 
-@pytest.mark.parametrize(
-    ("method", "name"), [(m, p) for m in EMBEDDED for p in PROBLEMS if (m, p) not in NOT_ALIKE]
-)
+@pytest.mark.parametrize(("method", "name"), [(m, p) for m in EMBEDDED for p in PROBLEMS if (m, p) not in NOT_ALIKE])
 @pytest.mark.parametrize("backend", OTHERS)
 def test_iterates_agree(backend, method, name):
     problem = PROBLEMS[name]

@@ -205,10 +205,13 @@ class Compiled:
             if run is None:
                 stretch.spec = spec
                 run = backend.compile(stretch)
+            traces = problem._traces.count if problem._traces is not None else 0
             since, before = perf_counter() - problem.started, perf_counter()
             *leaves, report = run(tuple(leaves), *device.args)
             host = np.asarray(backend.to_numpy(report), dtype=float)
             took = perf_counter() - before
+            if problem._traces is not None and problem._traces.count > traces:
+                problem.in_compile += took  # and one evaluation, of all that this stretch has
             nest = optree.tree_unflatten(optree.tree_structure(state), leaves)
             state = nest
             used, status, nit_now = (int(each) for each in host[:3])
