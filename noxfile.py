@@ -375,9 +375,20 @@ def build(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
     """Time dmin against code written by hand and against its peers; what follows ``--`` is for compare.py."""
+    run_benchmark(session, "compare.py", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def loop(session: nox.Session) -> None:
+    """A thousand minimisations of one function trace nothing after the first and leave no memory behind."""
+    run_benchmark(session, "loop.py", "--check", *session.posargs)
+
+
+def run_benchmark(session: nox.Session, script: str, *arguments: str) -> None:
+    """Run a script of benchmarks/ in the one environment that has every framework and the peers."""
     python = environment(session, "bench", "scikit-learn", *PEERS, *PLUGIN_TOOLS["tf"], plugins=sorted(PLUGINS))
     # Its modules stand beside it, where PYTHONSAFEPATH would not let it look; a script brings no more of the tree.
-    session.run(python, "benchmarks/compare.py", *session.posargs, external=True, env={"PYTHONPATH": None})
+    session.run(python, f"benchmarks/{script}", *arguments, external=True, env={"PYTHONPATH": None})
 
 
 # The backends whose kit runs on a GPU too: what is marked gpu in their tests.
