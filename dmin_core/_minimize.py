@@ -31,6 +31,7 @@ from ._errors import (
 )
 from ._frozen import find_frozen
 from ._leaves import flatten, infer_backend
+from ._options import check_values
 from ._plugins import Backend, get_backend
 from ._problem import Problem, Stop
 from ._relay import Relay
@@ -178,8 +179,8 @@ def minimize(
 
         find_tqdm()
     _check_callable(fun=fun, callback=fun if callback is None else callback, hessp=fun if hessp is None else hessp)
-    if not (tol is None or isinstance(tol, int | float | np.number)):
-        raise InputError(f"tol must be a number, not {tol!r}.")
+    if not (tol is None or (isinstance(tol, int | float | np.integer | np.floating) and tol >= 0)):
+        raise InputError(f"tol must be a number, not negative; not {tol!r}.")
     args = args if isinstance(args, tuple) else (args,)
     tree, x = _take_apart(x0, backend, frozen)
     _check_compile(compile, tree.backend)
@@ -324,7 +325,8 @@ def _check_options(options: Mapping[str, Any] | None, ability: Method) -> dict[s
         limit = options.get(name)
         if limit is not None and not (isinstance(limit, int | float | np.number) and limit >= least):
             raise InputError(f"options[{name!r}] must be a number of at least {least}, not {limit!r}.")
-    return {name: value for name, value in options.items() if value is not None or name not in COMMON_OPTIONS}
+    kept = {name: value for name, value in options.items() if value is not None or name not in COMMON_OPTIONS}
+    return check_values(kept, ability.name) if ability.name in able() else kept
 
 
 def _takes_any(ability: Method) -> bool:
