@@ -6,13 +6,16 @@ every time (``derandomize``); ``nox -s soak`` draws many more.
 """
 
 import contextlib
+import copy
 import dataclasses
 import faulthandler
 import math
 import signal
+import tempfile
 import threading
 import warnings
 from collections import OrderedDict, deque, namedtuple
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from dmin_core import Bounds, DminError, Result, backends, minimize
+from dmin_core import Bounds, DminError, Result, backends, get_backend, minimize
 from dmin_core.solvers import SCIPY_METHODS
 
 USABLE = [name for name, info in backends().items() if info.error is None and info.devices]
@@ -187,6 +190,23 @@ class Objective:
                 namespace="dmin",
             )
 
+    def hessian(self, nest, *args):
+        """By differences of the gradient, over the leaves that are variables; wrong where some are frozen."""
+        x = np.concatenate([np.ravel(leaf) for leaf in variables(nest)] or [np.zeros(0)]).astype(float)
+        with np.errstate(all="ignore"):
+            return np.diag((self.part(x + 1e-4)[1] - self.part(x - 1e-4)[1]) / 2e-4)
+
+    def product(self, nest, direction, *args):
+        """The same, times a nest."""
+        with np.errstate(all="ignore"):
+            return optree.tree_map(
+                lambda x, v: 2.0 * v if isinstance(x, float) or hasattr(x, "dtype") else x,
+                nest,
+                direction,
+                none_is_leaf=True,
+                namespace="dmin",
+            )
+
     def __call__(self, nest, *args):
         """The value, or the pair for jac=True."""
         self.calls += 1
@@ -295,6 +315,11 @@ def calls(draw, dtypes=DTYPES, misdeeds=MISDEEDS):
         fun.pair = True
     if jac is not None:
         named["jac"] = fun.gradient if jac == "callable" else jac
+    if ability.get("hess") and draw(st.booleans()):
+        which = draw(st.sampled_from(["hess", "hessp"] if ability.get("hessp") else ["hess"]))
+        named[which] = fun.hessian if which == "hess" else fun.product
+    if draw(st.sampled_from([False, False, False, True])):
+        named["frozen"] = draw(st.sampled_from(["*", "a*", "*layer*", {"a": True}, False, True]))
     if draw(st.booleans()) and ability.get("bounds"):
         named["bounds"] = draw(bounds_for(x0))
     known = {*ability["options"], "disp", "maxtime"}
@@ -385,7 +410,7 @@ def wrong_calls(draw):
         elif what == "x0":
             x0 = draw(st.sampled_from(STRANGE_X0))
         else:
-            fun = draw(st.sampled_from([None, 3, "fun", dict, lambda: 1.0, lambda x: x, lambda x, y, z: 1.0]))
+            fun = draw(st.sampled_from([None, 3, "fun", lambda: 1.0, lambda x: x, lambda x, y, z: 1.0]))
     return fun, x0, named
 
 
@@ -404,7 +429,7 @@ def snapshot(value):
         return (type(value), [snapshot(item) for item in value])
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return (type(value), [snapshot(getattr(value, field.name)) for field in dataclasses.fields(value)])
-    return repr(value) if isinstance(value, float) else id(value)
+    return repr(value) if isinstance(value, int | float | str | bytes | type(None)) else type(value)
 
 
 def check_outcome(fun, x0, named):
@@ -430,9 +455,7 @@ def check_outcome(fun, x0, named):
             result = interrupt.result
         except Hung:
             pytest.fail("hung")
-    assert (
-        snapshot([x0, {k: v for k, v in named.items() if k != "options"}, dict(named.get("options") or {})]) == inputs
-    )
+    assert snapshot([x0, named]) == inputs
     if result is not None:
         check_result(result, fun, x0, named)
 
@@ -446,7 +469,7 @@ def check_result(result, fun, x0, named):
     for old, new in zip(before, after, strict=True):
         if isinstance(old, np.ndarray | np.generic):
             assert (type(new), new.dtype, new.shape) == (type(old), old.dtype, old.shape)
-            assert new is not old or isinstance(old, np.generic)
+            assert new is not old or isinstance(old, np.generic) or "frozen" in named
             assert np.isfinite(new).all()
         elif isinstance(old, float):
             assert isinstance(new, float)
@@ -493,6 +516,119 @@ def test_a_call_ends_in_a_valid_result_or_an_error_of_dmins(call):
 @given(wrong_calls())
 def test_a_wrong_call_ends_in_an_error_of_dmins_or_does_no_harm(call):
     check_outcome(*call)
+
+
+def outcome(fun, x0, named):
+    """What a run came to, as far as another must come to the same; and how many evaluations it made."""
+    made = copy.deepcopy(fun)
+    with warnings.catch_warnings(), watchdog():
+        warnings.simplefilter("ignore")
+        try:
+            result = minimize(made, x0, **named)
+        except (DminError, Mishap) as error:
+            return (type(error), str(error)), made.calls
+    flat = [np.asarray(leaf).tobytes() for leaf in variables(result.x)]
+    history = [result.history[name].tobytes() for name in ("evaluation", "fun", "grad_norm")]
+    return (flat, np.float64(result.fun).tobytes(), result.nfev, result.nit, result.message, history), made.calls
+
+
+@settings(max_examples=200, derandomize=True, **QUIET)
+@given(calls(misdeeds=["nan", "inf"]), st.floats(0.0, 1.0))
+def test_a_run_that_is_cut_off_anywhere_comes_to_the_same(call, fraction):
+    fun, x0, named = call
+    named["options"].pop("maxtime", None)
+    named.pop("callback", None)
+    named = {
+        name: value for name, value in named.items() if not hasattr(value, "__self__")
+    }  # which would not be copied
+    if fun.pair != (named.get("jac") is True):
+        return
+    expected, calls_made = outcome(fun, x0, named)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "run.dmin")
+        assert outcome(fun, x0, {**named, "checkpoint": path}) == (expected, calls_made)
+        if not path.exists():  # it was refused at the door
+            return
+        whole = path.read_bytes()
+        assert outcome(fun, x0, {**named, "checkpoint": path}) == (expected, 0)
+        if fun.misdeed is None:  # which counts calls, and a run that goes on makes fewer
+            path.write_bytes(whole[: int(len(whole) * fraction)])
+            assert outcome(fun, x0, {**named, "checkpoint": path})[0] == expected
+
+
+# Other frameworks -----------------------------------------------------------------------------------------
+
+
+@st.composite
+def framework_calls(draw, name):
+    """Few structures, so that what a framework compiles is compiled once; everything else as above."""
+    host = get_backend(name)
+    xp = host.namespace(host.from_numpy(np.zeros(1), None))
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+
+    def array(values):
+        return host.from_numpy(np.array(values, dtype=dtype), None)
+
+    x0 = draw(
+        st.sampled_from(
+            [
+                {"a": array([1.0, -2.0]), "b": (array(0.5), None)},
+                [array([[0.25, 1.5]]), {"c": array([3.0])}],
+                array([0.1, 0.2, -0.3]),
+            ]
+        )
+    )
+    kind = draw(st.sampled_from(["square", "exp", "log", "falling"]))
+
+    def fun(nest):
+        total = 0.0
+        for leaf in optree.tree_leaves(nest):
+            if kind == "square":
+                total = total + xp.sum((leaf - 0.5) ** 2)
+            elif kind == "exp":
+                total = total + xp.sum(xp.exp(leaf) - leaf)
+            elif kind == "log":
+                total = total + xp.sum(leaf - xp.log(leaf + 3.0))
+            else:
+                total = total - xp.sum(leaf)
+        return total
+
+    method = draw(st.sampled_from(list(SCIPY_METHODS)))
+    named = {"method": method, "options": {"maxfun": draw(st.integers(1, 12))}, "compile": False}
+    if SCIPY_METHODS[method].get("bounds") and draw(st.booleans()):
+        named["bounds"] = draw(st.sampled_from([(-4, 4), (None, 5.0), (-2.5, None)]))
+    if draw(st.booleans()):
+        named["callback"] = Callback(draw(st.sampled_from(["look", "stop", "raise"])), 2).by_x
+    return fun, x0, named
+
+
+@pytest.mark.parametrize("name", [name for name in USABLE if name != "numpy"])
+def test_calls_in_a_framework_end_likewise(name):
+    host = get_backend(name)
+
+    @settings(max_examples=60, derandomize=True, **QUIET)
+    @given(framework_calls(name))
+    def check(call):
+        fun, x0, named = call
+        before = [host.to_numpy(leaf).copy() for leaf in optree.tree_leaves(x0)]
+        with warnings.catch_warnings(), watchdog():
+            warnings.simplefilter("ignore")
+            try:
+                result = minimize(fun, x0, **named)
+            except (DminError, Mishap):
+                result = None
+        after = [host.to_numpy(leaf) for leaf in optree.tree_leaves(x0)]
+        assert all((old == new).all() for old, new in zip(before, after, strict=True))
+        if result is None:
+            return
+        assert math.isfinite(result.fun)
+        assert result.nfev <= named["options"]["maxfun"]
+        found = optree.tree_leaves(result.x)
+        assert [(type(leaf), leaf.dtype) for leaf in found] == [(type(v), v.dtype) for v in optree.tree_leaves(x0)]
+        assert all(np.isfinite(host.to_numpy(leaf)).all() for leaf in found)
+        assert abs(float(host.to_numpy(fun(result.x))) - result.fun) <= 1e-5 * (1 + abs(result.fun))
+
+    check()
 
 
 @pytest.mark.soak
