@@ -31,7 +31,7 @@ from ._errors import (
 )
 from ._frozen import find_frozen
 from ._leaves import flatten, infer_backend
-from ._options import check_values
+from ._options import check_tol, check_values
 from ._plugins import Backend, get_backend
 from ._problem import Problem, Stop
 from ._relay import Relay
@@ -179,8 +179,7 @@ def minimize(
 
         find_tqdm()
     _check_callable(fun=fun, callback=fun if callback is None else callback, hessp=fun if hessp is None else hessp)
-    if not (tol is None or (isinstance(tol, int | float | np.integer | np.floating) and tol >= 0)):
-        raise InputError(f"tol must be a number, not negative; not {tol!r}.")
+    check_tol(tol)
     args = args if isinstance(args, tuple) else (args,)
     tree, x = _take_apart(x0, backend, frozen)
     _check_compile(compile, tree.backend)

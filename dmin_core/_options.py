@@ -93,3 +93,14 @@ def check_values(options: Mapping[str, Any], method: str) -> dict[str, Any]:
         if checked[name] is None:
             raise InputError(f"options[{name!r}] must be {expected}, not {value!r}.")
     return checked
+
+
+def check_tol(tol: Any) -> None:
+    """The argument ``tol``.
+
+    Raises
+    ------
+    InputError
+    """
+    if not (tol is None or (_is_number(tol) and tol >= 0)):
+        raise InputError(f"tol must be a number, not negative; not {tol!r}.")
