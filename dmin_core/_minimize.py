@@ -325,7 +325,7 @@ def _check_options(options: Mapping[str, Any] | None, ability: Method) -> dict[s
         if limit is not None and not (isinstance(limit, int | float | np.number) and limit >= least):
             raise InputError(f"options[{name!r}] must be a number of at least {least}, not {limit!r}.")
     kept = {name: value for name, value in options.items() if value is not None or name not in COMMON_OPTIONS}
-    return check_values(kept, ability.name) if ability.name in able() else kept
+    return check_values(kept, ability.name) if ability.name in SCIPY_METHODS else kept
 
 
 def _takes_any(ability: Method) -> bool:
