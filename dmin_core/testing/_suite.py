@@ -453,7 +453,7 @@ class BackendTests:
     def test_what_feed_makes_cannot_be_written_through(self) -> None:
         """A backend that implements `feed` promises so: dmin keeps the very memory as the point that was evaluated."""
         if not self.hooks.shields:
-            pytest.skip("the backend leaves `feed` to the core, which copies")
+            pytest.skip(f"{type(self).__name__} does not declare `feed`: the core's copies")
         fun, x0, data = self._in_framework(smooth(), self.widest)
         kept = Tree(x0, self.hooks).pack_x0()
         before = kept.copy()
