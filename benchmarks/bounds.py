@@ -1,13 +1,13 @@
-"""What bounds on a million variables cost before the first evaluation: dmin's own part, and SciPy's.
+"""What bounds on a million variables cost: dmin's own part in reading them, and each method's.
 
     python benchmarks/bounds.py                      # both
     python benchmarks/bounds.py --check              # fails if dmin's part takes more than 50 ms
-    python benchmarks/bounds.py --solvers L-BFGS-B   # which of SciPy's methods; none: dmin's part alone
+    python benchmarks/bounds.py --solvers L-BFGS-B   # which methods; none: dmin's part alone
 
 dmin's part is what `minimize` does more where it is given bounds: read them, move the start within, look for the
-leaves that are free. SciPy's part is what `scipy.optimize.minimize` takes up to the second evaluation, for L-BFGS-B
-goes through the bounds in Python after the first one too; in CPU seconds, without bounds and with, for those of its
-methods that keep to bounds and no n x n matrix.
+leaves that are free. A method's part is what `scipy.optimize.minimize` (`dmin_core.minimize` for device-lbfgs) takes
+up to the second evaluation, for L-BFGS-B goes through the bounds in Python after the first one too; in CPU seconds,
+without bounds and with, for the methods that keep to bounds and no n x n matrix.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from statistics import median
 import numpy as np
 from scipy.optimize import Bounds, minimize
 
+import dmin_core
 from dmin_core import get_backend
 from dmin_core._bounds import clip_start, flatten_bounds
 from dmin_core._influence import Influence
@@ -33,6 +34,7 @@ SOLVERS = {
     "L-BFGS-B": {"maxiter": 3},
     "TNC": {"maxfun": 10},
     "trust-constr": {"maxiter": 3},
+    "device-lbfgs": {"maxiter": 5},
 }
 
 
@@ -76,7 +78,7 @@ def own_part(x0: object, bounds: object) -> float:
     return time.perf_counter() - begin
 
 
-def scipys_part(method: str) -> dict[str, list[float]]:
+def methods_part(method: str) -> dict[str, list[float]]:
     """Seconds up to the second evaluation, and for each later one, without bounds and with."""
     centre = np.random.default_rng(0).normal(size=N)
     moments: list[float] = []
@@ -88,8 +90,9 @@ def scipys_part(method: str) -> dict[str, list[float]]:
 
     def seconds(bounds: Bounds | None) -> list[float]:
         given = {"hessp": lambda x, v: 2 * v} if method == "trust-constr" else {}
+        run = dmin_core.minimize if method.startswith("device") else minimize
         moments[:] = [time.process_time()]
-        minimize(fun, np.zeros(N), jac=True, method=method, bounds=bounds, options=SOLVERS[method], **given)
+        run(fun, np.zeros(N), jac=True, method=method, bounds=bounds, options=SOLVERS[method], **given)
         end = time.process_time()
         return [moments[2] - moments[0], (end - moments[2]) / (len(moments) - 2)]
 
@@ -108,9 +111,9 @@ def main() -> int:
     print(f"dmin's part, n = {N:,}, median of {options.rounds} rounds")
     for name, took in own.items():
         print(f"  {name:32}{1e3 * took:8.1f} ms")
-    solvers = {method: scipys_part(method) for method in options.solvers}
+    solvers = {method: methods_part(method) for method in options.solvers}
     if solvers:
-        print("\nSciPy's methods, CPU seconds    up to the second evaluation    for each later one")
+        print("\nMethods, CPU seconds            up to the second evaluation    for each later one")
     for method, took in solvers.items():
         (start, later), (start_within, later_within) = took["without"], took["with"]
         print(
