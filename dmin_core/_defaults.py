@@ -176,6 +176,10 @@ class Defaults:
         return False
 
     @hookimpl(trylast=True)
+    def join(self, arrays: Any) -> Any:
+        return None
+
+    @hookimpl(trylast=True)
     def container(self, node: Any) -> Any:
         return None
 

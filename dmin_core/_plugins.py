@@ -223,6 +223,7 @@ class Backend:
     jacobian: Callable[..., Any]
     is_failure: Callable[[Exception], bool]
     split: Callable[..., Any]
+    join: Callable[..., Any]
     restore: Callable[..., Any]
     feed: Callable[..., Any]
     own_array: Callable[..., bool]

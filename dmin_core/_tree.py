@@ -182,6 +182,7 @@ class Tree:
         self._check_devices(arrays)
         self.prototype = self._make_prototype(arrays)
         self.layout = Layout(backend, self.prototype, self.sizes)
+        self._joins = len(arrays) > 1 and backend.join(arrays[:2]) is not None
         inputs = tuple(i for i in self.frozen if self._can_be_input(leaves[i]))
         template = list(leaves)
         for i in (*self.variables, *inputs):
@@ -403,6 +404,8 @@ class Tree:
 
     def pack_host(self, arrays: Sequence[Any]) -> np.ndarray:
         """Variables laid end to end in a new float64 host vector."""
+        if self._joins:
+            return np.asarray(self.backend.to_numpy(self.backend.join(arrays)), dtype=float)
         return np.concatenate([np.ravel(self.backend.to_numpy(a)) for a in arrays], dtype=float, casting="unsafe")
 
     def pack_x0(self) -> np.ndarray:
@@ -436,10 +439,23 @@ class Tree:
             It has another structure, shape, or a None; the message says where.
         """
         arrays = self.match(nest, what)
+        if self._joins and self._can_be_joined(arrays):
+            return self.pack_host(arrays)
         parts = []
         for k, (array, shape) in enumerate(zip(arrays, self.shapes, strict=True)):
             parts.append(np.ravel(self._host_part(array, shape, k, what)))
         return np.concatenate(parts, dtype=float, casting="unsafe")
+
+    def _can_be_joined(self, arrays: Sequence[Any]) -> bool:
+        """Whether they are all as x0's: anything else is looked at one by one, for its error or its conversion."""
+        where = self.backend.device(self.prototype)
+        return all(
+            self._is_own(array)
+            and is_float_dtype(array.dtype)
+            and tuple(array.shape) == shape
+            and self.backend.device(array) == where
+            for array, shape in zip(arrays, self.shapes, strict=True)
+        )
 
     def match(self, nest: Any, what: str) -> list[Any]:
         """What a nest of x0's structure holds for each variable."""

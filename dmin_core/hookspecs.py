@@ -276,6 +276,25 @@ class BackendSpec:
         raise NotImplementedError
 
     @hookspec(firstresult=True)
+    def join(self, arrays: Sequence[Array]) -> Array | None:
+        """Lay arrays of the framework end to end in a new flat vector on their device: the inverse of `split`.
+
+        So that a gradient which the user computes leaf by leaf comes to the host in one copy. All are floating and on
+        one device; where their dtypes differ, the vector has the widest.
+
+        Returns
+        -------
+        array of the framework, or None
+            None where each may be brought to the host by itself, because they are there already. Asked once a run,
+            for leaves of ``x0``, and not again if it is None.
+
+        Notes
+        -----
+        Default: None.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
     def restore(self, array: Array, like: Array, inside: bool) -> Array:
         """Give ``array`` the class of the user's own leaf ``like`` (a parameter, a variable, a subclass).
 

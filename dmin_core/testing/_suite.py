@@ -376,6 +376,16 @@ class BackendTests:
         expected = [1.0, 1.0, 3.0, 3.0, 3.0, 3.0]
         must_match("split", "must let gradients through", self.hooks.to_numpy(gradient), expected, tolerance)
 
+    def test_join_lays_end_to_end(self, precise: str) -> None:
+        """What `split` cut, in arrays of any shape, in the widest of their dtypes and on their device."""
+        first, second, third = self.array(_values((2,)), precise), self.array(np.array(7.0), precise), _values((2, 2))
+        vector = self.hooks.join((first, second, self.array(third, self.widest)))
+        if vector is None:
+            pytest.skip("`join` leaves these arrays to be brought to the host one by one")
+        self._must_be_like("join", "vector", vector, self.array(np.zeros(7), self.widest))
+        expected = [*_values((2,)), 7.0, *third.ravel()]
+        must_match("join", "must lay arrays end to end in order", self.hooks.to_numpy(vector), expected)
+
     # For solvers on the device ---------------------------------------------------------------------------
 
     def test_namespace_computes(self) -> None:
@@ -509,6 +519,25 @@ class BackendTests:
         must("to_numpy", "must not be called more often", len(down) - gradients <= res.nfev + 12, True)
         # The default of `feed` is from_numpy.
         must("from_numpy", "must not be called more often", len(made) <= res.nfev + 12, True)
+
+    def test_gradients_of_the_user_come_down_in_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However many leaves they are nested in, where the backend joins what is not on the host."""
+        leaves = [self.array(_values(shape), self.widest) for shape in [(2,), (2, 3), ()]]
+        if self.hooks.join(leaves[:2]) is None:
+            pytest.skip("`join` leaves these arrays to be brought to the host one by one")
+
+        def fun(x: Nest) -> Array:
+            return sum(self.xp.sum((leaf - 2.0) ** 2) for leaf in x)
+
+        def slope(x: Nest) -> Nest:
+            return [2.0 * (leaf - 2.0) for leaf in x]
+
+        down = self._record(monkeypatch, "to_numpy")
+        res = self._minimize(fun, leaves, jac=slope)
+        brought = [before.size for before, _ in down if before.size > 1]
+        must_match("join", "must lead to the minimum", res.fun, 0.0, 1e-6)
+        # The start is brought leaf by leaf, and two of these leaves are more than a number.
+        must("to_numpy", "must be called once for each gradient", len(brought), 2 + res.njev)
 
     def test_large_leaves_cross_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """However many arrays a point is of (`own_array`): each number goes up once an evaluation, and down once."""

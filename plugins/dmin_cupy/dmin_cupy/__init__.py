@@ -60,6 +60,11 @@ def split(vector: Any, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any])
 
 
 @hookimpl
+def join(arrays: Sequence[Any]) -> Any:
+    return _array_api.join(arrays, _gpu.namespace(), _on)
+
+
+@hookimpl
 def value(fun: Callable[..., Any]) -> Callable[..., Any]:
     return _array_api.value(fun, _on)
 

@@ -45,6 +45,13 @@ def split(vector: Any, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any],
     return pieces
 
 
+def join(arrays: Sequence[Any], xp: Any, on: On) -> Any:
+    """Arrays laid end to end in one vector, of the widest dtype among them."""
+    with on(arrays[0]):
+        dtype = xp.result_type(*arrays)
+        return xp.concat([xp.reshape(xp.astype(array, dtype, copy=False), (-1,)) for array in arrays])
+
+
 def value(fun: Callable[..., Any], on: On) -> Callable[..., Any]:
     """``fun``, run on the device of its point."""
 

@@ -53,6 +53,10 @@ def proxy(layer):
         return layer.split(vector, shapes, dtypes, strict, on)
 
     @hookimpl
+    def join(arrays):
+        return layer.join(arrays, strict, on)
+
+    @hookimpl
     def value(fun):
         return layer.value(fun, on)
 
@@ -61,7 +65,7 @@ def proxy(layer):
         return (str(DEVICE),)
 
     module = types.ModuleType("dmin_cupy_proxy")
-    vars(module).update((hook.__name__, hook) for hook in (to_numpy, from_numpy, device, split, value, devices))
+    vars(module).update((hook.__name__, hook) for hook in (to_numpy, from_numpy, device, split, join, value, devices))
     return module
 
 

@@ -93,6 +93,14 @@ def _layout(
 
 
 @hookimpl
+def join(arrays: Sequence[Tensor]) -> Tensor | None:
+    # Subclasses may mean other shapes or places than they show (DTensor).
+    if not all(type(array) in (Tensor, torch.nn.Parameter) and not array.is_cpu for array in arrays):
+        return None
+    return torch.cat([array.detach().reshape(-1) for array in arrays])
+
+
+@hookimpl
 def restore(array: Tensor, like: Tensor, inside: bool) -> Tensor:
     if inside and isinstance(like, torch.nn.Parameter):
         # A Parameter is always the leaf of a graph; inside `fun` one would cut it off from the flat vector.

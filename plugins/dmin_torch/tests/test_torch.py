@@ -566,3 +566,11 @@ def test_errors_of_linear_algebra_are_failures_and_others_are_not():
         torch.ones(2) @ torch.ones(3)
     assert is_failure(singular.value)
     assert not is_failure(mismatch.value)
+
+
+def test_gradients_by_the_user_are_joined_where_they_are_not_on_the_host():
+    """PyTorch's meta device stands for a GPU: it has shapes and dtypes, and no numbers."""
+    join = get_backend("torch").join
+    far = join([torch.zeros(2, 3, device="meta", dtype=torch.float32), torch.zeros((), device="meta").double()])
+    assert (far.device.type, far.shape, far.dtype) == ("meta", (7,), torch.float64)
+    assert join([torch.zeros(2), torch.zeros(3)]) is None
