@@ -30,6 +30,7 @@ from ._errors import (
     outside,
 )
 from ._frozen import find_frozen
+from ._interrupts import Deferral
 from ._leaves import flatten, infer_backend
 from ._options import check_tol, check_values
 from ._plugins import Backend, get_backend
@@ -437,10 +438,12 @@ def _run(
     relay = Relay(method)
     problem.start()
     try:
-        with problem.blas, relay:
-            raw = run(problem, tol, watched, options)
-    except Stop as stop:
-        raw = {"success": False, "status": stop.status, "message": stop.message}
+        try:
+            with problem.blas, relay, Deferral(problem):
+                raw = run(problem, tol, watched, options)
+        except Stop as stop:
+            raw = {"success": False, "status": stop.status, "message": stop.message}
+        result = _conclude(raw, problem, method)
     except KeyboardInterrupt as interrupt:
         raw = {"success": False, "status": 130, "message": "Interrupted from the keyboard (Ctrl-C)."}
         raise Interrupted(_conclude(raw, problem, method)) from interrupt
@@ -449,7 +452,6 @@ def _run(
     except Exception as error:
         _add_note(error, problem, method)
         raise
-    result = _conclude(raw, problem, method)
     problem.influence.conclude()
     relay.pass_on(outside())
     return result

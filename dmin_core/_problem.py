@@ -519,6 +519,18 @@ class Problem:
             setattr(self, name, around(name, getattr(self, name)))
         self._compute = self._how_to_compute()
 
+    @property
+    def compiled(self) -> bool:
+        """Whether evaluations run in compiled functions."""
+        return self.backend.compiles and self.jac is None and self.objective.compile is not False
+
+    def defer(self, around: Callable[[Any], Any] | None) -> None:
+        """Have ``around(visit)`` stand for evaluations; None: no longer."""
+        if around is None:
+            vars(self).pop("_visit", None)
+        else:
+            self._visit = around(self._visit)  # type: ignore[method-assign]  # found before the class's own
+
     def release(self, names: Iterable[str]) -> None:
         """Have them called as they are again."""
         for name in names:

@@ -17,7 +17,9 @@ from types import TracebackType
 from typing import Any
 
 _lock = threading.Lock()
-_solving = 0
+_solving: set[object] = set()
+"""The solvers that are at their own arithmetic now. A set and not a count, so that Ctrl-C at whatever moment, after
+which everything is given back once more, cannot make it wrong."""
 _before: list[tuple[Any, int]] = []
 
 
@@ -28,22 +30,20 @@ def _libraries() -> tuple[Any, ...]:
     return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
-def _limit() -> None:
-    global _solving
+def _limit(who: object) -> None:
     with _lock:
-        _solving += 1
-        if _solving == 1:
+        if not _solving:
             _before[:] = [(library, library.get_num_threads()) for library in _libraries()]
-            for library, threads in _before:
-                if threads > 1:
-                    library.set_num_threads(1)
+        _solving.add(who)
+        for library, threads in _before:
+            if threads > 1:
+                library.set_num_threads(1)
 
 
-def _give_back() -> None:
-    global _solving
+def _give_back(who: object) -> None:
     with _lock:
-        _solving -= 1
-        if _solving == 0:
+        _solving.discard(who)
+        if not _solving:
             for library, threads in _before:
                 if threads > 1:
                     library.set_num_threads(threads)
@@ -54,23 +54,23 @@ class SingleThreadedBlas:
 
     def __enter__(self) -> SingleThreadedBlas:
         # Where everything has one thread already there is nothing to guard, at no cost an evaluation.
-        self.needed = any(library.get_num_threads() > 1 for library in _libraries()) or _solving > 0
+        self.needed = bool(_solving) or any(library.get_num_threads() > 1 for library in _libraries())
         if self.needed:
-            _limit()
+            _limit(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.needed:
-            _give_back()
+            _give_back(self)
 
     def release(self) -> None:
         """Before the user's function."""
         if self.needed:
-            _give_back()
+            _give_back(self)
 
     def retake(self) -> None:
         """After it."""
         if self.needed:
-            _limit()
+            _limit(self)
