@@ -12,6 +12,7 @@ Everything here is over host vectors in float64; a caller wraps the evaluation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -70,7 +71,11 @@ def gradient(
     result = np.empty(x.size)
     for i in range(x.size):
         y = _moved(base, i, h[i], bounds, rounded)
-        result[i] = (fun(y) - f) / (y[i] - base[i]) if y[i] != base[i] else 0.0
+        value = fun(y) if y[i] != base[i] else f
+        if not math.isfinite(value) and math.isfinite(f):  # `fun` ends here: look the other way
+            y = _moved(base, i, -h[i], bounds, rounded)
+            value = fun(y) if y[i] != base[i] else math.nan
+        result[i] = (value - f) / (y[i] - base[i]) if y[i] != base[i] else value - f
     return result
 
 
@@ -100,14 +105,25 @@ def _central(
     result = []
     f = None
     for i in range(x.size):
-        below, above = (np.inf, np.inf) if bounds is None else (x[i] - bounds[0][i], bounds[1][i] - x[i])
-        if min(below, above) >= h[i]:
+        room_below, room_above = (np.inf, np.inf) if bounds is None else (x[i] - bounds[0][i], bounds[1][i] - x[i])
+        if min(room_below, room_above) >= h[i]:
             up, down = _moved(x, i, h[i], bounds, rounded), _moved(x, i, -h[i], bounds, rounded)
-            result.append((fun(up) - fun(down)) / (up[i] - down[i]) if up[i] != down[i] else stuck)
+            if up[i] == down[i]:
+                result.append(stuck)
+                continue
+            above, below = fun(up), fun(down)
+            if not np.isfinite(above).all():  # `fun` ends here: one side has to do
+                f, up = fun(x) if f is None else f, x
+                above = f
+            elif not np.isfinite(below).all():
+                f, down = fun(x) if f is None else f, x
+                below = f
+            result.append((above - below) / (up[i] - down[i]) if up[i] != down[i] else stuck)
             continue
         # Too near a bound for both sides: three points on the wider one (second order on unequal steps too).
         f = fun(x) if f is None else f
-        side = np.copysign(min(h[i], max(below, above) / 2), 1 if above >= below else -1)
+        widest = max(room_below, room_above)
+        side = np.copysign(min(h[i], widest / 2), 1 if room_above >= room_below else -1)
         near, far = _moved(x, i, side, bounds, rounded), _moved(x, i, 2 * side, bounds, rounded)
         moved = near[i] != x[i] and far[i] != near[i]
         result.append(_one_sided(near[i] - x[i], far[i] - x[i], f, fun(near), fun(far)) if moved else stuck)

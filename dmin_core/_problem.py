@@ -459,7 +459,17 @@ class Problem:
     def _value_nearby(self, x: np.ndarray) -> Any:
         """``fun`` at a point that is the difference's, not the solver's: counted, but no candidate."""
         self._check_limits()
-        return self._complex_value(x) if np.iscomplexobj(x) else self._value(x)
+        if np.iscomplexobj(x):
+            return self._complex_value(x)
+        try:
+            f = self._value(x)
+        except Exception as error:
+            if not self.failures.include(error):
+                raise
+            f = math.nan
+        if not math.isfinite(f):
+            self.failures.count += 1
+        return f
 
     def _gradient_nearby(self, x: np.ndarray) -> np.ndarray:
         self._check_limits()

@@ -2,6 +2,8 @@
 
 import dataclasses
 import gc
+import os
+import signal
 import threading
 import warnings
 import weakref
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 import dmin_jax
-from dmin_core import InputError, ObjectiveError, backend_of, get_backend, minimize
+from dmin_core import InputError, Interrupted, ObjectiveError, backend_of, get_backend, minimize
 
 METHODS = ["L-BFGS-B", "trust-ncg", "trust-exact", "Nelder-Mead"]
 
@@ -436,3 +438,52 @@ def test_a_cholesky_factorisation_that_fails_shortens_the_step(method, compile):
     assert res.nfail > 0
     assert 1 <= np.isinf(res.history.fun).sum() <= res.nfail  # Hessians there fail as well
     np.testing.assert_allclose(np.asarray(res.x), [1.0 + 0.15**2, -0.15], atol=1e-3)
+
+
+# Faults within compiled functions ------------------------------------------------------------------------
+
+
+def spoilt(at, misbehave):
+    """A function that calls back to the host at each evaluation, where it misbehaves once."""
+    count = [0]
+
+    def host(value):
+        count[0] += 1
+        if count[0] == at:
+            misbehave()
+        return np.asarray(value)
+
+    @jax.custom_jvp
+    def through(value):
+        return jax.pure_callback(host, jax.ShapeDtypeStruct(value.shape, value.dtype), value)
+
+    through.defjvps(lambda t, answer, value: t)
+    return lambda p: through(bowl(p))
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("method", METHODS)
+def test_ctrl_c_within_a_compiled_function_waits_for_it_and_is_not_lost(method, at):
+    before = signal.getsignal(signal.SIGINT)
+    fun = spoilt(at, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(Interrupted) as caught:
+        minimize(fun, start(), method=method)
+    result = caught.value.result
+    # The evaluation that it fell into is there, unless it was one of a Hessian, which is no point.
+    assert result.nfev == len(result.history) >= min(at, 1)
+    assert result.fun == min(result.history.fun)
+    assert signal.getsignal(signal.SIGINT) is before
+    np.testing.assert_allclose(np.asarray(minimize(fun, start(), method=method).x["a"]), 3.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("method", METHODS)
+def test_an_exception_within_a_compiled_function_is_jaxs_and_has_a_note(method, at):
+    def fail():
+        raise ZeroDivisionError("mine")
+
+    fun = spoilt(at, fail)
+    with pytest.raises(Exception, match="ZeroDivisionError: mine") as caught:
+        minimize(fun, start(), method=method)
+    assert any("dmin: raised in" in note for note in getattr(caught.value, "__notes__", ["dmin: raised in"]))
+    np.testing.assert_allclose(np.asarray(minimize(fun, start(), method=method).x["a"]), 3.0, atol=1e-3)

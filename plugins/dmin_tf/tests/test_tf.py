@@ -7,6 +7,8 @@ import dataclasses
 import gc
 import inspect
 import logging
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -19,7 +21,7 @@ import pytest
 import tensorflow as tf
 
 import dmin_tf
-from dmin_core import ObjectiveError, array_namespace, get_backend, minimize
+from dmin_core import Interrupted, ObjectiveError, array_namespace, get_backend, minimize
 from dmin_tf import _compiled
 
 DTYPES = [tf.bfloat16, tf.float16, tf.float32, tf.float64]
@@ -870,3 +872,52 @@ def test_errors_of_linear_algebra_are_failures_and_others_are_not():
     assert is_failure(singular.value)
     assert not is_failure(assertion.value)
     assert not is_failure(mismatch.value)
+
+
+# Faults within graphs ------------------------------------------------------------------------------------
+
+
+def spoilt(at, misbehave):
+    """A function whose graph calls Python at each evaluation, which misbehaves once."""
+    count = [0]
+
+    def host(value):
+        count[0] += 1
+        if count[0] == at:
+            misbehave()
+        return value
+
+    @tf.custom_gradient
+    def through(value):
+        # The value comes back as it went in, so its gradient does too.
+        answer = tf.ensure_shape(tf.py_function(host, [value], value.dtype), ())
+        return answer, lambda slope: slope
+
+    return lambda x: through(bowl(x))
+
+
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("method", ["L-BFGS-B", "SLSQP", "Nelder-Mead"])
+def test_ctrl_c_within_a_graph_waits_for_it_and_is_not_lost(method, at):
+    before = signal.getsignal(signal.SIGINT)
+    fun = spoilt(at, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(Interrupted) as caught:
+        minimize(fun, zeros(3), method=method)
+    result = caught.value.result
+    assert result.nfev == len(result.history) == at
+    assert result.fun == min(result.history.fun)
+    assert signal.getsignal(signal.SIGINT) is before
+    np.testing.assert_allclose(minimize(fun, zeros(3), method=method).x.numpy(), 1.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("method", ["L-BFGS-B", "SLSQP", "Nelder-Mead"])
+def test_an_exception_within_a_graph_is_tensorflows_and_has_a_note(method, at):
+    def fail():
+        raise ZeroDivisionError("mine")
+
+    fun = spoilt(at, fail)
+    with pytest.raises(Exception, match="ZeroDivisionError: mine") as caught:
+        minimize(fun, zeros(3), method=method)
+    assert any("dmin: raised in" in note for note in getattr(caught.value, "__notes__", ["dmin: raised in"]))
+    np.testing.assert_allclose(minimize(fun, zeros(3), method=method).x.numpy(), 1.0, atol=1e-3)
