@@ -32,7 +32,7 @@ from ._errors import (
 from ._frozen import find_frozen
 from ._interrupts import Deferral
 from ._leaves import flatten, infer_backend
-from ._options import check_tol, check_values
+from ._models import adopt, minimize_model, refuse_nested
 from ._plugins import Backend, get_backend
 from ._problem import Problem, Stop
 from ._relay import Relay
@@ -77,7 +77,8 @@ def minimize(
         Where to start: one array, or any nest of dicts, OrderedDicts, lists, tuples, namedtuples, dataclasses and
         what optree has registered. Leaves are real floating arrays of one framework, on one device; Python floats
         count as 0-d arrays; None and other leaves that are no arrays are handed to ``fun`` untouched, and so is what
-        ``frozen`` names. Never modified.
+        ``frozen`` names. Never modified. Or a model that holds its parameters (a ``torch.nn.Module``, a Keras model,
+        a ``flax.nnx.Module``): the functions are given the model, and in the end the answer is written into it.
     args : tuple, optional
         Further arguments of ``fun``, ``jac``, ``hess`` and ``hessp``.
     method : str or callable, optional
@@ -172,6 +173,8 @@ def minimize(
     >>> round(float(minimize(fun, {"a": 0.0, "b": np.ones(2)}, args=(4.0,), frozen="b").x["a"]), 4)
     2.0
     """
+    if (model := adopt(x0, backend)) is not None:
+        return minimize_model(minimize, model, {name: value for name, value in locals().items() if name != "model"})
     _refuse_what_is_not_yet(constraints)
     if progress not in (False, True):
         raise InputError(f"progress must be True or False, not {progress!r}.")
@@ -180,7 +183,8 @@ def minimize(
 
         find_tqdm()
     _check_callable(fun=fun, callback=fun if callback is None else callback, hessp=fun if hessp is None else hessp)
-    check_tol(tol)
+    if not (tol is None or isinstance(tol, int | float | np.number)):
+        raise InputError(f"tol must be a number, not {tol!r}.")
     args = args if isinstance(args, tuple) else (args,)
     tree, x = _take_apart(x0, backend, frozen)
     _check_compile(compile, tree.backend)
@@ -293,6 +297,7 @@ def _check_compile(compile: bool | None, backend: Backend) -> None:
 def _take_apart(x0: Any, backend: str | None, frozen: Any) -> tuple[Tree, np.ndarray]:
     leaves, spec = flatten(x0)
     held = find_frozen(frozen, x0, spec)
+    refuse_nested(leaves, spec, held)
     name = infer_backend(leaves, spec, frozen=held) if backend is None else backend
     tree = Tree(x0, get_backend(name), leaves, spec, held)
     return tree, tree.pack_x0()
@@ -325,8 +330,7 @@ def _check_options(options: Mapping[str, Any] | None, ability: Method) -> dict[s
         limit = options.get(name)
         if limit is not None and not (isinstance(limit, int | float | np.number) and limit >= least):
             raise InputError(f"options[{name!r}] must be a number of at least {least}, not {limit!r}.")
-    kept = {name: value for name, value in options.items() if value is not None or name not in COMMON_OPTIONS}
-    return check_values(kept, ability.name) if ability.name in SCIPY_METHODS else kept
+    return {name: value for name, value in options.items() if value is not None or name not in COMMON_OPTIONS}
 
 
 def _takes_any(ability: Method) -> bool:

@@ -229,6 +229,7 @@ class Backend:
     own_array: Callable[..., bool]
     container: Callable[..., Any]
     rebuild: Callable[..., Any]
+    adopt: Callable[..., Any]
     namespace: Callable[..., Any]
     compile: Callable[..., Any]
     while_loop: Callable[..., Any]

@@ -30,6 +30,7 @@ import numpy as np
 import pluggy
 
 if TYPE_CHECKING:
+    from ._models import Model
     from ._problem import Problem
     from .solvers import Method
 
@@ -340,6 +341,26 @@ class BackendSpec:
         Notes
         -----
         Default: an error, for a backend that takes nothing apart.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def adopt(self, x0: Any) -> Model | None:
+        """Take over a model of the framework's: an object that holds its parameters and is called.
+
+        Parameters
+        ----------
+        x0 : object
+            What `minimize` was given: no array, and perhaps a model.
+
+        Returns
+        -------
+        Model or None
+            As `dmin_core._models.Model` describes it; None for whatever is no model.
+
+        Notes
+        -----
+        Default: None.
         """
         raise NotImplementedError
 

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .._errors import DminError, MethodError
 from .._problem import Problem
 from ..hookspecs import hookimpl
 from . import SCIPY_METHODS, Method
@@ -38,53 +37,19 @@ def solve(
 ) -> Mapping[str, Any]:
     from scipy.optimize import minimize
 
-    if problem.bounds is not None and (problem.bounds[0] == problem.bounds[1]).all():
-        f = problem.value(problem.x0)  # some methods make this of it too, others an error of their own
-        return {
-            "x": problem.x0,
-            "fun": f,
-            "success": True,
-            "message": "Every variable is fixed by its bounds.",
-            "nit": 0,
-        }
     problem.failures.turns_back = name not in TRUST_REGIONS
-    try:
-        report: Mapping[str, Any] = minimize(
-            problem.value,
-            problem.x0,
-            method=name,
-            tol=tol,
-            bounds=_bounds(problem),
-            # TNC knows no OptimizeResult, but where variables are fixed SciPy looks at the parameter's name all the
-            # same.
-            callback=None if problem.unwatched else (lambda xk: callback(xk)) if name == "TNC" else callback,
-            options={**_options(name, options), **loosen(name, problem, tol, options)},
-            **_derivatives(name, problem),
-        )
-    except DminError:
-        raise
-    except Exception as error:
-        if isinstance(error, MemoryError) or not _is_by_the_method(error):
-            raise
-        return _broken_off(name, problem, error)
+    report: Mapping[str, Any] = minimize(
+        problem.value,
+        problem.x0,
+        method=name,
+        tol=tol,
+        bounds=_bounds(problem),
+        # TNC knows no OptimizeResult, but where variables are fixed SciPy looks at the parameter's name all the same.
+        callback=None if problem.unwatched else (lambda xk: callback(xk)) if name == "TNC" else callback,
+        options={**_options(name, options), **loosen(name, problem, tol, options)},
+        **_derivatives(name, problem),
+    )
     return judge(name, problem, report)
-
-
-def _is_by_the_method(error: Exception) -> bool:
-    """Whether an exception comes from SciPy itself, and not from what the problem called."""
-    trace = error.__traceback__
-    while trace is not None and (trace := trace.tb_next) is not None:
-        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "dmin_core":
-            return False
-    return True
-
-
-def _broken_off(name: str, problem: Problem, error: Exception) -> Mapping[str, Any]:
-    """A method that breaks off loses nothing of what was found; one that cannot begin was asked for too much."""
-    what = f"{type(error).__name__}: {error}"
-    if problem.best is None:
-        raise MethodError(f"{name} does not work with these arguments and options. SciPy says: {what}") from error
-    return {"success": False, "status": 98, "message": f"{name} broke off in SciPy: {what}"}
 
 
 def solve_custom(

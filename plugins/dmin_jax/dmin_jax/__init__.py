@@ -21,6 +21,8 @@ from jax import tree_util
 
 from dmin_core import InputError, ObjectiveError, hookimpl, with_backend
 
+from ._nnx import Module, adopt_module
+
 __version__ = "0.0.1"
 __all__ = ["minimize"]
 
@@ -119,6 +121,11 @@ def container(node: Any) -> tuple[list[Any], Any, list[str | None]] | None:
 @hookimpl
 def rebuild(structure: Any, children: Sequence[Any]) -> Any:
     return tree_util.tree_unflatten(structure, children)
+
+
+@hookimpl
+def adopt(x0: Any) -> Module | None:
+    return adopt_module(x0)
 
 
 # Compiled functions --------------------------------------------------------------------------------------

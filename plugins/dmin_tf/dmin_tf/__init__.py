@@ -30,6 +30,7 @@ from dmin_core import ObjectiveError, hookimpl, with_backend
 
 from . import _namespace
 from ._compiled import TENSORS, Beside, is_eager, prepare
+from ._keras import Model, adopt_model
 
 __version__ = "0.0.1"
 __all__ = ["minimize"]
@@ -110,6 +111,11 @@ def restore(array: tf.Tensor, like: Any, inside: bool) -> Any:
         if isinstance(like, tf.Variable):
             return tf.Variable(array, trainable=like.trainable, name=like.name.partition(":")[0])
         return type(like)(array, dtype=like.dtype, trainable=like.trainable, name=like.name)  # Keras's
+
+
+@hookimpl
+def adopt(x0: Any) -> Model | None:
+    return adopt_model(x0)
 
 
 # Derivatives ---------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from dmin_core import ObjectiveError, hookimpl, with_backend
 
+from ._modules import Module, adopt_module
+
 __version__ = "0.0.1"
 __all__ = ["minimize"]
 
@@ -112,6 +114,11 @@ def restore(array: Tensor, like: Tensor, inside: bool) -> Tensor:
     if like.requires_grad and not inside:
         array.requires_grad_()
     return array
+
+
+@hookimpl
+def adopt(x0: Any) -> Module | None:
+    return adopt_module(x0) if isinstance(x0, torch.nn.Module) else None
 
 
 # Derivatives ---------------------------------------------------------------------------------------------
