@@ -422,7 +422,7 @@ def test_bounds_and_frozen_leaves_in_a_run():
 
 # In every backend -----------------------------------------------------------------------------------------
 
-GRADIENTS = ["L-BFGS-B", "BFGS", "TNC", "trust-ncg", "trust-exact", "trust-constr"]
+GRADIENTS = ["L-BFGS-B", "BFGS", "TNC", "trust-ncg", "trust-exact", "trust-constr", "device-lbfgs"]
 
 
 @pytest.mark.parametrize("compile", [None, False])
@@ -444,7 +444,7 @@ def test_every_backend_hands_frozen_leaves_on(backend, method, compile):
             assert all(p[name] is x0[name] for p in calls)
 
 
-@pytest.mark.parametrize("method", ["L-BFGS-B", "Nelder-Mead", "trust-ncg", "trust-exact"])
+@pytest.mark.parametrize("method", ["L-BFGS-B", "Nelder-Mead", "trust-ncg", "trust-exact", "device-lbfgs"])
 @pytest.mark.parametrize("backend", COMPILING)
 def test_other_frozen_values_compile_nothing_and_none_are_kept(backend, method):
     calls, kept = [], []
@@ -564,6 +564,17 @@ class TestTensorFlow:
         assert len(calls) == 1
         gc.collect()
         assert [ref() for ref in kept] == [None, None]
+
+    def test_keras_variables_may_be_frozen(self, tf):
+        keras = pytest.importorskip("keras", reason="Keras is not installed")
+        if keras.backend.backend() != "tensorflow":
+            pytest.skip("Keras runs on another framework here")
+        variable = keras.Variable([1.0, 2.0], dtype="float32")
+        result = minimize(
+            lambda p: tf.reduce_sum((p["w"] - p["c"]) ** 2), {"w": tf.zeros(2), "c": variable}, frozen="c"
+        )
+        np.testing.assert_allclose(result.x["w"], [1.0, 2.0], rtol=1e-4)
+        assert result.x["c"] is variable
 
     def test_a_frozen_variable_is_itself_where_nothing_is_compiled(self, tf):
         variable, seen = tf.Variable([1.0, 2.0]), []
