@@ -43,13 +43,14 @@ from .solvers import methods as methods
 
 if TYPE_CHECKING:
     from scipy.optimize import Bounds as Bounds
-    from scipy.optimize import LinearConstraint as LinearConstraint
     from scipy.optimize import NonlinearConstraint as NonlinearConstraint
 
+    from ._linear import LinearConstraint as LinearConstraint
     from ._result import Result as Result
 
 # These need scipy.optimize, which takes four times as long to import as NumPy: fetched when first asked for.
-_FROM_SCIPY = ("Bounds", "LinearConstraint", "NonlinearConstraint")
+_FROM_SCIPY = ("Bounds", "NonlinearConstraint")
+_LATE = {"LinearConstraint": "_linear", "Result": "_result"}
 
 
 def __getattr__(name: str) -> Any:
@@ -57,12 +58,12 @@ def __getattr__(name: str) -> Any:
         import scipy.optimize
 
         return getattr(scipy.optimize, name)
-    if name == "Result":
-        from ._result import Result
+    if name in _LATE:
+        import importlib
 
-        return Result
+        return getattr(importlib.import_module(f".{_LATE[name]}", __name__), name)
     raise AttributeError(f"module 'dmin_core' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_FROM_SCIPY, "Result"})
+    return sorted({*globals(), *_FROM_SCIPY, *_LATE})

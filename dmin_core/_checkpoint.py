@@ -41,8 +41,16 @@ KINDS = {
     "_product_by_backend": (5, "a Hessian product"),
     "_user_hessian": (6, "the Hessian"),
     "_hessian_by_backend": (6, "the Hessian"),
+    "_constraint_values": (7, "the constraints"),
+    "_constraint_pair": (8, "the constraints and their Jacobian"),
+    "_constraint_near": (9, "the constraints at a difference's step"),
+    "_constraint_given": (10, "the Jacobian of a constraint"),
+    "_constraint_curvature": (11, "a product with the constraints' Hessian"),
 }
 """`Problem`'s calls into the user's code: the number in the file, and the name in messages."""
+
+CHECKS = ("_check_limits", "_check_time")
+"""What may stop a run, by the clock."""
 
 SCALAR, PAIR, ARRAY, COMPLEX, FAILED = range(5)
 
@@ -132,7 +140,7 @@ def _opened(
                 f"Start with what it was, or name another file."
             )
         log = Log(file, problem, checkpoint.limit, identity["versions"])
-        calls = (*KINDS, "_check_limits")
+        calls = [name for name in (*KINDS, *CHECKS) if hasattr(problem, name)]
         problem.intercept(log.around, calls)
         try:
             yield
@@ -159,7 +167,7 @@ class Log:
 
     def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """`call`, answered from the file or written into it."""
-        if name == "_check_limits":
+        if name in CHECKS:
             return self._in_time(call)
         kind = KINDS[name][0]
         problem = self.problem

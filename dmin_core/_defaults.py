@@ -122,6 +122,11 @@ class Defaults:
     def jacobian(self, fun: Any) -> Any:
         return self._rowwise(fun) if self.backend.exact_gradient else self._columnwise(fun)
 
+    @hookimpl(trylast=True)
+    def value_and_jacobian(self, fun: Any) -> Any:
+        value, jacobian = self.backend.value(fun), self.backend.jacobian(fun)
+        return lambda point, *args: (value(point, *args), jacobian(point, *args))
+
     def _rowwise(self, fun: Any) -> Any:
         host = HostPoint(self.backend)
 

@@ -25,9 +25,9 @@ Function = Callable[[np.ndarray], float]
 
 
 def gradient(
-    fun: Function,
+    fun: Callable[[np.ndarray], Any],
     x: np.ndarray,
-    f: float | None = None,
+    f: Any = None,
     *,
     scheme: str = "2-point",
     step: np.ndarray | None = None,
@@ -40,9 +40,9 @@ def gradient(
     Parameters
     ----------
     fun : callable
-        ``fun(x)`` for ``x`` of shape (n,), complex for ``'cs'``.
+        ``fun(x)`` for ``x`` of shape (n,), complex for ``'cs'``: a number, or a vector (m,).
     x : (n,) float64
-    f : float, optional
+    f : float or (m,) array, optional
         ``fun(x)``, if known; only ``'2-point'`` needs it.
     scheme : {'2-point', '3-point', 'cs'}
     step : (n,) float64, optional
@@ -56,7 +56,7 @@ def gradient(
 
     Returns
     -------
-    (n,) float64
+    (n,) float64, or (n, m): the Jacobian of a vector, transposed
     """
     h = default_step(x, scheme, eps) if step is None else np.broadcast_to(step, x.shape).astype(float)
     if scheme == "cs":
@@ -64,17 +64,17 @@ def gradient(
     rounded = (lambda y: y) if round_to is None else round_to
     base = rounded(x)
     if scheme == "3-point":
-        return _central(fun, base, np.abs(h), bounds, rounded)
+        return _central(fun, base, np.abs(h), bounds, rounded, np.zeros(np.shape(f)) if np.ndim(f) else 0.0)
     if f is None:
         f = fun(base)
     h = _turn_inside(base, h, bounds)
-    result = np.empty(x.size)
+    result = np.zeros((x.size, *np.shape(f)))
     for i in range(x.size):
         y = _moved(base, i, h[i], bounds, rounded)
         value = fun(y) if y[i] != base[i] else f
-        if not math.isfinite(value) and math.isfinite(f):  # `fun` ends here: look the other way
+        if not np.isfinite(value).all() and np.isfinite(f).all():  # `fun` ends here: look the other way
             y = _moved(base, i, -h[i], bounds, rounded)
-            value = fun(y) if y[i] != base[i] else math.nan
+            value = fun(y) if y[i] != base[i] else np.full(np.shape(f), math.nan)
         result[i] = (value - f) / (y[i] - base[i]) if y[i] != base[i] else value - f
     return result
 
@@ -86,7 +86,7 @@ def default_step(x: np.ndarray, scheme: str, eps: np.ndarray | float, relative: 
     return relative * np.where(x >= 0, 1.0, -1.0) * np.maximum(1.0, np.abs(x))
 
 
-def _imaginary(fun: Function, x: np.ndarray, i: int, h: float) -> float:
+def _imaginary(fun: Callable[[np.ndarray], Any], x: np.ndarray, i: int, h: float) -> Any:
     """Squire & Trapp (1998), "Using Complex Variables to Estimate Derivatives of Real Functions", SIAM Review 40(1)."""
     y = x.astype(complex)
     y[i] += 1j * h

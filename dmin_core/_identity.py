@@ -41,6 +41,11 @@ def identify(problem: Problem, method: str, tol: float | None, options: Mapping[
         "leaves": _leaves(problem.x0, tree),
         "static": _static(tree),
         "bounds": None if problem.bounds is None else [_hex(digest(side)) for side in problem.bounds],
+        "constraints": {
+            f"{each.where}, {name}": _plain(getattr(each, name), tree)
+            for each in problem.constraints
+            for name in each.PARTS
+        },
         "keep_feasible": _plain(problem.keep_feasible, tree),
         "fun": _named(problem.fun),
         **{name: _plain(getattr(problem, name), tree) for name in ("jac", "hess", "hessp")},
@@ -69,7 +74,10 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[s
     """In words and in the user's names, what two identities differ in; ``versions`` apart."""
     yield from _leaf_differences(there.get("leaves", []), here["leaves"])
     for name in here:
-        if name not in ("leaves", "static", "versions", "options", "args", "bounds") and there.get(name) != here[name]:
+        if (
+            name not in ("leaves", "static", "versions", "options", "args", "bounds", "constraints")
+            and there.get(name) != here[name]
+        ):
             yield f"{name} was {_shown(there.get(name))} and is {_shown(here[name])}"
     if there.get("bounds") != here["bounds"]:
         yield "the bounds are others" if there.get("bounds") and here["bounds"] else "one has bounds, the other none"
@@ -80,6 +88,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[s
         if old != new:
             yield f"args[{i}] was {_shown(old)} and is {_shown(new)}"
     yield from _mapping_differences("{}", there.get("static", {}), here["static"])
+    yield from _mapping_differences("{}", there.get("constraints", {}), here["constraints"])
     yield from _mapping_differences("options[{!r}]", there.get("options", {}), here["options"])
 
 
@@ -131,6 +140,9 @@ def _plain(value: Any, tree: Tree) -> Any:
         return _array(value, tree)
     if callable(value):
         return _named(value)
+    if hasattr(value, "tocsr"):
+        sparse = value.tocsr()
+        return [_array(part, tree) for part in (sparse.data, sparse.indices, sparse.indptr)]
     leaves, spec = flatten(value)
     if spec.is_leaf():
         return class_of(value)

@@ -21,6 +21,8 @@ from . import _differences as differences
 from ._bounds import clip_start, flatten_bounds
 from ._callbacks import watch
 from ._checkpoint import check_checkpoint, recorded
+from ._constrained import ConstrainedProblem, begun, feasibility_tolerance
+from ._constraints import read_constraints
 from ._errors import (
     DminError,
     InputError,
@@ -83,7 +85,8 @@ def minimize(
         Further arguments of ``fun``, ``jac``, ``hess`` and ``hessp``.
     method : str or callable, optional
         One of `methods`, in any case. Default: ``'L-BFGS-B'`` (SciPy's own default without bounds, BFGS, keeps a
-        dense n × n matrix). A callable is SciPy's protocol for custom methods, over the flat vector.
+        dense n × n matrix); with constraints ``'SLSQP'`` up to 200 variables, and beyond ``'trust-constr'``. A callable
+        is SciPy's protocol for custom methods, over the flat vector.
     jac : None, True, callable or {'2-point', '3-point', 'cs'}, optional
         None: the framework's own derivative, or finite differences where it has none (NumPy). True: ``fun`` returns
         ``(value, gradient)``, the gradient nested as ``x0`` is. A callable: ``jac(x, *args)`` returns it. A string:
@@ -97,7 +100,11 @@ def minimize(
         x0's as it likes; or a dict from key, path or glob over paths (``"encoder/*"``, ``"**/log_var"``) to
         ``(lb, ub)``; or SciPy's list of pairs for a single vector. docs/bounds.md has every form.
     constraints : optional
-        Not in this version.
+        One or a sequence of ``NonlinearConstraint(fun, lb, ub)``, whose ``fun(x)`` takes the nest and returns an array
+        or a nest of them, and whose limits are None, numbers, arrays or nests that reach as deep into what it returns
+        as they like; `LinearConstraint`, whose matrix may be nested as ``x0`` is; and SciPy's dicts. For SLSQP,
+        trust-constr, COBYLA and COBYQA alike. Derivatives come from where the objective's come from. ``args`` are not
+        passed on to them.
     tol : float, optional
         Tolerance, in the sense of the method. Default: the method's own, or what the coarsest leaf can show if that is
         more: its relative precision for values and steps, the root of that for gradients.
@@ -131,6 +138,7 @@ def minimize(
     Returns
     -------
     Result
+        With constraints also ``maxcv``, ``constr``, ``active`` and, where the method has them, ``multipliers``.
         An ``OptimizeResult`` whose ``x`` and ``jac`` are nested as ``x0`` is: the best finite feasible point
         evaluated, whichever way the run ended. ``jac`` is None at frozen leaves.
 
@@ -175,7 +183,6 @@ def minimize(
     """
     if (model := adopt(x0, backend)) is not None:
         return minimize_model(minimize, model, {name: value for name, value in locals().items() if name != "model"})
-    _refuse_what_is_not_yet(constraints)
     if progress not in (False, True):
         raise InputError(f"progress must be True or False, not {progress!r}.")
     if progress:
@@ -192,11 +199,16 @@ def minimize(
     pair, keep_feasible = flatten_bounds(bounds, x0, tree)
     if pair is not None:
         x = clip_start(x, pair, tree)
-    ability = _choose(method)
+    constrained = read_constraints(constraints, x0, tree)
+    ability = _choose(method, tree.n if constrained else None)
     options = _check_options(options, ability)
     _check_steps(options, tree.n)
     if pair is not None and not ability.bounds:
         raise MethodError(f"{ability.name} cannot keep to bounds. Methods that can: {', '.join(able('bounds'))}.")
+    if constrained and not ability.constraints:
+        raise MethodError(
+            f"{ability.name} cannot keep to constraints. Methods that can: {', '.join(able('constraints'))}."
+        )
     _check_derivatives_given(ability, jac, hess, hessp, tree.backend)
     given: dict[str, Any] = {
         "args": args,
@@ -209,7 +221,11 @@ def minimize(
     }
     if check_derivatives:
         _check_derivatives(ability, Problem(tree, fun, x, uses_gradient=False, **given))
-    problem = Problem(
+    kind: Callable[..., Problem] = Problem
+    if constrained:
+        tolerance = feasibility_tolerance(ability.name, tol, options)
+        kind = functools.partial(ConstrainedProblem, constraints=constrained, tolerance=tolerance)
+    problem = kind(
         tree,
         fun,
         x,
@@ -227,6 +243,8 @@ def minimize(
     # These report their iterations themselves; being called at each costs as much as the rest of a small evaluation.
     problem.unwatched = callback is None and ability.private_x and not {"maxfun", "maxtime"}.intersection(options)
     run = _runner(method, ability)
+    if constrained:
+        run = begun(run)
     if kept is not None:
         if ability.on_device:
             raise NotSupportedYet(f"{ability.name} cannot be resumed from a checkpoint in this version; leave it out.")
@@ -272,15 +290,6 @@ def with_backend(name: str) -> Callable[..., Any]:
 # At the door ---------------------------------------------------------------------------------------------
 
 
-def _refuse_what_is_not_yet(constraints: Any) -> None:
-    asked = {
-        "constraints": not (constraints is None or (isinstance(constraints, tuple | list) and not len(constraints))),
-    }
-    for name, is_asked in asked.items():
-        if is_asked:
-            raise NotSupportedYet(f"`{name}` is not in this version of dmin; leave it out.")
-
-
 def _check_callable(**given: Any) -> None:
     for name, what in given.items():
         if not callable(what):
@@ -303,9 +312,14 @@ def _take_apart(x0: Any, backend: str | None, frozen: Any) -> tuple[Tree, np.nda
     return tree, tree.pack_x0()
 
 
-def _choose(method: Any) -> Method:
+MANY = 200
+"""Variables from which on a constrained problem is not given to SLSQP, whose subproblems are dense."""
+
+
+def _choose(method: Any, constrained: int | None) -> Method:
+    """The method; by default one for what there is: ``constrained`` is n where there are constraints."""
     if method is None:
-        return describe("L-BFGS-B")
+        return describe("L-BFGS-B" if constrained is None else "SLSQP" if constrained <= MANY else "trust-constr")
     if callable(method):
         name = getattr(method, "__name__", type(method).__name__)
         return Method(name, True, True, True, True, True, strict_bounds=False)
@@ -497,6 +511,7 @@ def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
             fields["jac"] = tree.restore(answer.g, classes=False)
     if problem.aside is not None:
         fields["aux"] = None if answer is None else problem.aux_of(answer)
+    fields.update(problem.extras(answer, raw))
     if "allvecs" in raw:
         fields["allvecs"] = [tree.restore(np.asarray(x, dtype=float)) for x in raw["allvecs"]]
     return merge(raw, fields).keep(Curvature(problem, problem.x0 if answer is None else answer.x))

@@ -222,6 +222,7 @@ class Backend:
     hessian: Callable[..., Any]
     jacobian: Callable[..., Any]
     is_failure: Callable[[Exception], bool]
+    value_and_jacobian: Callable[..., Any]
     split: Callable[..., Any]
     join: Callable[..., Any]
     restore: Callable[..., Any]

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from . import _differences as differences
+from ._active import active_bounds
 from ._aux import NOTHING, Aside, ValueOf, WithAux
 from ._compile_time import FirstCalls, Traces
 from ._errors import ObjectiveError
@@ -51,8 +52,11 @@ class Stop(BaseException):
 class Visit:
     """A point that was evaluated; ``sound`` unless something of it is not finite, or stands in for what is not."""
 
-    __slots__ = ("aux", "f", "feasible", "g", "sound", "x")
+    __slots__ = ("aux", "constraints", "f", "feasible", "g", "sound", "violation", "x")
     aux: Any
+    # Set where there are constraints.
+    constraints: Any
+    violation: float
 
     def __init__(self, x: np.ndarray, f: float, g: np.ndarray | None, feasible: bool, sound: bool = True) -> None:
         self.x, self.f, self.g, self.feasible, self.sound = x, f, g, feasible, sound
@@ -105,6 +109,9 @@ class Problem:
     has_aux : bool
         As `minimize` got it.
     """
+
+    constraints: Sequence[Any] = ()
+    """None here: `ConstrainedProblem` has some."""
 
     def __init__(
         self,
@@ -191,6 +198,15 @@ class Problem:
     def forget(self) -> None:
         """Let go of what only a run needs: its history, graphs that were kept for products."""
         self.history, self._second, self._evaluate_product = [], None, None
+
+    def extras(self, answer: Visit | None, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """What the result says of bounds and constraints at the answer."""
+        found: dict[str, Any] = {}
+        if self.bounds is not None and answer is not None:
+            found["active"] = {"bounds": active_bounds(answer.x, self.bounds, self.tree)}
+            if "bound_multipliers" in raw:
+                found["bound_multipliers"] = self.tree.restore(np.array(raw["bound_multipliers"]), classes=False)
+        return found
 
     # -- which derivatives --------------------------------------------------------------------------------
 

@@ -52,6 +52,23 @@ class Result(OptimizeResult, Generic[T]):
     history : numpy.recarray
         One record for each point that the method asked for: ``evaluation`` (nfev at that moment), ``fun``,
         ``grad_norm`` (Euclidean; nan where no gradient was computed), ``seconds`` since the start.
+    active : dict
+        With bounds or constraints. ``active['bounds']`` and ``active['constraints']`` map the path of each leaf, and
+        of each part of what a constraint returns, in which a limit is active, to an int8 array of its shape: -1 at
+        its lower limit, 1 at its upper one, 2 where both are the same, else 0.
+    maxcv : float
+        With constraints. The largest amount by which one of them, or a bound, is violated at ``x``.
+    constr : list
+        Values of each constraint at ``x``, nested as it returned them; for a linear one an array of its rows.
+    multipliers : list
+        The method's estimates λ, nested likewise, where it has any (trust-constr; SLSQP with SciPy 1.16 or later).
+        At a solution the gradient of fun + λ · constraints, with those of the bounds, is zero: λ ≤ 0 at a lower
+        limit, λ ≥ 0 at an upper one.
+    bound_multipliers : nest
+        The bounds' own, with the same signs (trust-constr).
+    ncev, ncjev, nchev : int
+        With constraints. Evaluations of the nonlinear ones (all of them at one point count once; those for
+        differences count too), of their Jacobian, and products with their Hessians.
     replayed : int
         With a checkpoint: how many of ``nfev`` were read from it instead of computed.
     time : dict

@@ -262,6 +262,16 @@ class BackendSpec:
         """
         raise NotImplementedError
 
+    @hookspec(firstresult=True)
+    def value_and_jacobian(self, fun: Callable[..., Array]) -> Callable[..., tuple[Array, Array]]:
+        """Return ``evaluate(point, *args) -> (value (m,), derivative (m, n))``, from one evaluation of ``fun``.
+
+        Notes
+        -----
+        Default: `value` and `jacobian`, one after the other.
+        """
+        raise NotImplementedError
+
     # Shapes and classes ----------------------------------------------------------------------------------
 
     @hookspec(firstresult=True)
@@ -449,6 +459,9 @@ class SolverSpec:
             ``gradient(x)``, ``value_and_gradient(x)``, ``product(x, v)`` and ``hessian(x)`` in NumPy float64, always
             finite: where `fun` is not, they are such that a line search or a trust region shortens its step. The
             problem counts, keeps the best point and stops the run (by an exception that must be let through).
+            Where `describe` says ``constraints``, its ``constraints`` may be non-empty: then it is a
+            `ConstrainedProblem`, ``lb <= constraint_values(x) <= ub`` is to hold at the answer, and
+            ``constraint_jacobian(x)`` is their derivative.
         tol : float or None
             The user's ``tol``.
         callback : callable
@@ -460,5 +473,6 @@ class SolverSpec:
         -------
         mapping
             At least ``x`` (n,) and ``message``, ``success``, ``status``; anything else is handed to the user.
+            ``multipliers`` (m,) and ``bound_multipliers`` (n,), with trust-constr's signs, are nested first.
         """
         raise NotImplementedError

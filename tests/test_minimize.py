@@ -12,7 +12,6 @@ import scipy.optimize
 from dmin_core import (
     InputError,
     Interrupted,
-    LinearConstraint,
     MethodError,
     NotSupportedYet,
     ObjectiveError,
@@ -334,9 +333,6 @@ def test_an_unknown_backend_lists_the_installed_ones():
 @pytest.mark.parametrize(
     "argument",
     [
-        {"constraints": {"type": "eq", "fun": never}},
-        {"constraints": [LinearConstraint(np.eye(3), 0, 1)]},
-        {"constraints": LinearConstraint(np.eye(3), 0, 1)},
         {"compile": True},
     ],
     ids=lambda argument: next(iter(argument)),

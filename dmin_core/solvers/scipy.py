@@ -15,6 +15,7 @@ from .._problem import Problem
 from ..hookspecs import hookimpl
 from . import SCIPY_METHODS, Method
 from ._tolerances import TRUST_REGIONS, judge, loosen
+from .constrained import Barrier, constraints_for, quasi_newton, report_of
 
 OURS = {
     # dmin prints the summary itself, alike for all methods (L-BFGS-B's own `disp` and `iprint` are deprecated).
@@ -38,18 +39,31 @@ def solve(
     from scipy.optimize import minimize
 
     problem.failures.turns_back = name not in TRUST_REGIONS
+    options = {**options, **loosen(name, problem, tol, options)}
+    barrier = Barrier(problem, tol, options) if name == "trust-constr" else None
     report: Mapping[str, Any] = minimize(
         problem.value,
         problem.x0,
         method=name,
         tol=tol,
         bounds=_bounds(problem),
-        # TNC knows no OptimizeResult, but where variables are fixed SciPy looks at the parameter's name all the same.
-        callback=None if problem.unwatched else (lambda xk: callback(xk)) if name == "TNC" else callback,
-        options={**_options(name, options), **loosen(name, problem, tol, options)},
+        constraints=constraints_for(name, problem),
+        callback=_callback(name, problem, callback, barrier),
+        options=_options(name, options if barrier is None else barrier.options),
         **_derivatives(name, problem),
     )
-    return judge(name, problem, report)
+    if barrier is not None:
+        report = barrier.concluded(report)
+    return report_of(name, problem, judge(name, problem, report))
+
+
+def _callback(name: str, problem: Problem, callback: Callable[[Any], Any], barrier: Barrier | None) -> Any:
+    if barrier is not None:
+        return barrier.watched(None if problem.unwatched else callback)
+    if problem.unwatched:
+        return None
+    # TNC knows no OptimizeResult, but where variables are fixed SciPy looks at the parameter's name all the same.
+    return (lambda xk: callback(xk)) if name == "TNC" else callback
 
 
 def solve_custom(
@@ -69,6 +83,7 @@ def solve_custom(
         jac=problem.gradient,
         hessp=problem.product,
         bounds=_bounds(problem),
+        constraints=constraints_for("", problem),
         tol=tol,
         callback=callback,
         options={key: value for key, value in options.items() if key not in {"disp", "maxfun", "maxtime"}},
@@ -109,17 +124,5 @@ def _derivatives(name: str, problem: Problem) -> dict[str, Any]:
     elif method.needs_hessian:
         given["hess"] = problem.hessian
     elif method.hess:
-        given["hess"] = _quasi_newton()
+        given["hess"] = quasi_newton()
     return given
-
-
-def _quasi_newton() -> Any:
-    """SciPy's default strategy for trust-constr, but for its warning at every step on a linear function."""
-    from scipy.optimize import BFGS
-
-    class QuietBFGS(BFGS):  # type: ignore[misc, unused-ignore]
-        def update(self, delta_x: Any, delta_grad: Any) -> None:
-            if delta_grad.any():
-                super().update(delta_x, delta_grad)
-
-    return QuietBFGS()

@@ -278,6 +278,18 @@ class BackendTests:
         tolerance = 20 * error * float(np.abs(matrix).max())
         must_match("jacobian", "must return the derivative of every output", got, 2 * matrix * x, tolerance)
 
+    def test_value_and_jacobian_agree_with_each_alone(self, precise: str) -> None:
+        """From one evaluation, and detached from any graph."""
+        matrix, x = _values((2, 3)), np.array([0.5, -1.0, 2.0])
+        weights = self.array(matrix, precise)
+        evaluate = self.hooks.value_and_jacobian(lambda point: self.xp.sum(weights * point[0] ** 2, 1))
+        value, rows = map(self.hooks.to_numpy, evaluate((self.array(x, precise),)))
+        eps = float(np.finfo(precise).eps)
+        size = 20 * float(np.abs(matrix).max())
+        must_match("value_and_jacobian", "must return the value", value, matrix @ x**2, 4 * eps * size)
+        tolerance = size * eps ** (1.0 if self.exact_gradient else 0.5)
+        must_match("value_and_jacobian", "must return the derivative", rows, 2 * matrix * x, tolerance)
+
     # Auxiliary output ------------------------------------------------------------------------------------
 
     def test_aux_comes_with_the_value(self, precise: str) -> None:

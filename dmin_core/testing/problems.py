@@ -111,9 +111,6 @@ class KnownProblem:
         # What the methods' tests of convergence leave, or the last digits of the value: when these do not change any
         # more, a method that converges linearly is above the minimum by the root of the condition number as much.
         gap = max(1e-6, 30 * eps * (curvatures[-1] / curvatures[0]) ** 0.5) * size
-        if method.name == "trust-constr" and self.bounds is not None:
-            # SciPy's tests are those of the barrier problem, whose parameter may still be 2e-4, for each active bound.
-            gap += 1e-3
         if differs:
             x = flat(self.answer)
             step = eps**0.5 * np.maximum(1.0, np.abs(x))

@@ -153,14 +153,25 @@ def _matrix(blocks: Any) -> jax.Array:
     return jnp.concatenate([jnp.concatenate(row, axis=1) for row in blocks], axis=0)
 
 
-def _jacobian(fun: Callable[..., Any]) -> Callable[..., Any]:
-    def evaluate(point: Any, *args: Any) -> jax.Array:
-        m = math.prod(jax.eval_shape(lambda p: fun(p, *args), point).shape)
-        n = sum(math.prod(a.shape) for a in point)
-        differentiate = jax.jacrev if m < n else jax.jacfwd
-        return jnp.concatenate(differentiate(lambda p: jnp.ravel(fun(p, *args)))(point), axis=1)
+def _value_and_jacobian(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """Rows by reverse mode, or columns by forward mode, whichever are fewer; the shape is known from the value."""
+
+    def evaluate(point: Any, *args: Any) -> tuple[jax.Array, jax.Array]:
+        def outputs(p: Any) -> Any:
+            return jnp.ravel(fun(p, *args))
+
+        value, pull_back = jax.vjp(outputs, point)
+        if value.size <= sum(math.prod(a.shape) for a in point):
+            (blocks,) = jax.vmap(pull_back)(jnp.eye(value.size, dtype=value.dtype))
+        else:
+            blocks = jax.jacfwd(outputs)(point)
+        return value, jnp.concatenate(blocks, axis=1)
 
     return evaluate
+
+
+def _jacobian(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda point, *args: _value_and_jacobian(fun)(point, *args)[1]
 
 
 def _value(fun: Callable[..., Any]) -> Callable[..., Any]:
@@ -313,6 +324,11 @@ def hessian(fun: Callable[..., Any]) -> Callable[..., Any]:
 @hookimpl
 def jacobian(fun: Callable[..., Any]) -> Callable[..., Any]:
     return _prepare(_jacobian, fun)
+
+
+@hookimpl
+def value_and_jacobian(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return _prepare(_value_and_jacobian, fun)
 
 
 @hookimpl

@@ -339,6 +339,62 @@ def is_failure(error: Exception) -> bool:
     return isinstance(error, tf.errors.InvalidArgumentError) and any(words in str(error) for words in said)
 
 
+def _value_and_rows(fun: Callable[..., Any]) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """Outputs (m,) and their whole derivative (m, n) in one sweep."""
+
+    def evaluate(point: Point, *args: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(point)
+            result = tf.reshape(fun(point, *args), [-1])
+        m = result.shape[0]
+        if m is None or m > ROWS_AT_ONCE:
+            raise _TooMany
+        units = tf.eye(m, dtype=result.dtype)
+        # The fallback would log a warning for each operation that cannot be vectorised.
+        rows = tf.vectorized_map(
+            lambda unit: _flat(_slope(tape, result, point, unit)), units, fallback_to_while_loop=False
+        )
+        return result, rows
+
+    return evaluate
+
+
+def _value_and_each_row(fun: Callable[..., Any]) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """The same row by row, for plain Python: `fun` is called once, and no operation need be vectorised."""
+
+    def evaluate(point: Point, *args: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(point)
+            result = tf.reshape(fun(point, *args), [-1])
+        units = tf.unstack(tf.eye(len(result), dtype=result.dtype))
+        return result, tf.stack([_flat(_slope(tape, result, point, unit)) for unit in units])
+
+    return evaluate
+
+
+class _TooMany(Exception):
+    """More rows than are computed in one sweep."""
+
+
+@hookimpl
+def value_and_jacobian(fun: Callable[..., Any]) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    if is_eager(fun):
+        return prepare(_value_and_each_row, fun)
+    together: Any = prepare(_value_and_rows, fun)
+    outputs, rows = prepare(_flat_output, fun), jacobian(fun)
+
+    def evaluate(point: Point, *args: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        nonlocal together
+        if together is not None:
+            try:
+                return together(point, *args)
+            except Exception:  # noqa: BLE001 - what `fun` itself raises, it raises again below
+                together = None
+        return outputs(point, *args), rows(point, *args)
+
+    return evaluate
+
+
 # For solvers that run on the device ----------------------------------------------------------------------
 
 

@@ -262,6 +262,17 @@ def jacobian(fun: Callable[..., Any]) -> Callable[..., Tensor]:
     return evaluate
 
 
+@hookimpl
+def value_and_jacobian(fun: Callable[..., Any]) -> Callable[..., tuple[Tensor, Tensor]]:
+    def evaluate(point: Point, *args: Any) -> tuple[Tensor, Tensor]:
+        with _differentiating():
+            variables = _variables(point)
+            outputs = fun(variables, *args).reshape(-1)
+            return outputs.detach(), _rows(outputs, variables)
+
+    return evaluate
+
+
 def _rows(outputs: Tensor, variables: Point) -> Tensor:
     """Derivative of every output, a row each: vectorised, or row by row where an operation has no batching rule."""
     n = sum(v.numel() for v in variables)
