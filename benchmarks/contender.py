@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 OURS = "dmin"
+DEVICE = "device-lbfgs"
 REFERENCE = "hand-written"
 
 PAIRS = 10

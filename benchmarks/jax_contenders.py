@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
-from contender import Contender, scipy_options
+from contender import DEVICE, GRADIENT, PAIRS, Contender, scipy_options
 from jax.flatten_util import ravel_pytree
 from jax_objectives import Leaves, Objective
 
@@ -28,6 +28,18 @@ def dmin() -> Run:
 
     def run(fun: Objective, start: Leaves, maxiter: int) -> Leaves:
         return minimize(fun, start, method="L-BFGS-B", options=scipy_options(maxiter)).x
+
+    return run
+
+
+def device_lbfgs() -> Run:
+    """Run this project's own L-BFGS, whose vectors stay in the framework."""
+    from dmin_core import minimize
+
+    distribution("dmin-jax")
+
+    def run(fun: Objective, start: Leaves, maxiter: int) -> Leaves:
+        return minimize(fun, start, method="device-lbfgs", options=scipy_options(maxiter)).x
 
     return run
 
@@ -105,10 +117,70 @@ def autograd_minimize() -> Run:
     return run
 
 
+def jaxopt_lbfgs() -> Run:
+    """Run jaxopt.LBFGS, its whole run compiled and kept by `fun`."""
+    from jaxopt import LBFGS
+
+    @cache
+    def compiled(fun: Objective, maxiter: int) -> Callable:
+        solver = LBFGS(fun, maxiter=maxiter, tol=GRADIENT, history_size=PAIRS, linesearch="zoom")
+        return jax.jit(lambda start: solver.run(start).params)
+
+    def run(fun: Objective, start: Leaves, maxiter: int) -> Leaves:
+        return compiled(fun, maxiter)(start)
+
+    return run
+
+
+def optax_lbfgs() -> Run:
+    """Run optax.lbfgs with its zoom search in a compiled loop, as its documentation has it."""
+    import optax
+
+    @cache
+    def compiled(fun: Objective, maxiter: int) -> Callable:
+        solver = optax.lbfgs(memory_size=PAIRS)
+        value_and_gradient = optax.value_and_grad_from_state(fun)
+
+        def step(carried):
+            params, state = carried
+            value, gradient = value_and_gradient(params, state=state)
+            updates, state = solver.update(gradient, state, params, value=value, grad=gradient, value_fn=fun)
+            return optax.apply_updates(params, updates), state
+
+        def goes_on(carried):
+            _, state = carried
+            count, gradient = (optax.tree_utils.tree_get(state, name) for name in ("count", "grad"))
+            largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient)]))
+            return (count == 0) | ((count < maxiter) & (largest > GRADIENT))
+
+        return jax.jit(lambda start: jax.lax.while_loop(goes_on, step, (start, solver.init(start)))[0])
+
+    def run(fun: Objective, start: Leaves, maxiter: int) -> Leaves:
+        return compiled(fun, maxiter)(start)
+
+    return run
+
+
+def optimistix_lbfgs() -> Run:
+    """Run optimistix.LBFGS; the library keeps what it compiled."""
+    import optimistix
+
+    def run(fun: Objective, start: Leaves, maxiter: int) -> Leaves:
+        solver = optimistix.LBFGS(rtol=0.0, atol=GRADIENT, history_length=PAIRS)
+        found = optimistix.minimise(lambda x, _: fun(x), solver, start, max_steps=2 * maxiter, throw=False)
+        return found.value
+
+    return run
+
+
 CONTENDERS = (
     Contender("dmin", dmin, drives_scipy=True),
+    Contender(DEVICE, device_lbfgs, drives_scipy=False),
     Contender("hand-written", hand_written, drives_scipy=True),
     Contender("dict-minimize", dict_minimize, drives_scipy=True),
     Contender("jaxopt.ScipyMinimize", jaxopt, drives_scipy=True),
     Contender("autograd-minimize", autograd_minimize, drives_scipy=True),
+    Contender("jaxopt.LBFGS", jaxopt_lbfgs, drives_scipy=False),
+    Contender("optax.lbfgs", optax_lbfgs, drives_scipy=False),
+    Contender("optimistix.LBFGS", optimistix_lbfgs, drives_scipy=False),
 )

@@ -12,7 +12,7 @@ from math import prod
 
 import scipy.optimize
 import tensorflow as tf
-from contender import Contender, scipy_options
+from contender import DEVICE, Contender, scipy_options
 from tf_objectives import Leaves, Objective
 
 Run = Callable[[Objective, Leaves, int], Leaves]
@@ -43,6 +43,18 @@ def dmin() -> Run:
 
     def run(fun: Objective, start: Leaves, maxiter: int) -> Leaves:
         return minimize(fun, start, method="L-BFGS-B", options=scipy_options(maxiter)).x
+
+    return run
+
+
+def device_lbfgs() -> Run:
+    """Run this project's own L-BFGS, whose vectors stay in the framework."""
+    from dmin_core import minimize
+
+    distribution("dmin-tf")
+
+    def run(fun: Objective, start: Leaves, maxiter: int) -> Leaves:
+        return minimize(fun, start, method="device-lbfgs", options=scipy_options(maxiter)).x
 
     return run
 
@@ -118,6 +130,7 @@ def autograd_minimize() -> Run:
 
 CONTENDERS = (
     Contender("dmin", dmin, drives_scipy=True),
+    Contender(DEVICE, device_lbfgs, drives_scipy=False),
     Contender("hand-written", hand_written, drives_scipy=True),
     Contender("dict-minimize", dict_minimize, drives_scipy=True),
     Contender("autograd-minimize", autograd_minimize, drives_scipy=True),

@@ -12,7 +12,7 @@ from importlib.metadata import distribution
 
 import scipy.optimize
 import torch
-from contender import GRADIENT, PAIRS, Contender, scipy_options
+from contender import DEVICE, GRADIENT, PAIRS, Contender, scipy_options
 from torch_objectives import Leaves, Objective
 
 Run = Callable[[Objective, Leaves, int], Leaves]
@@ -44,6 +44,18 @@ def dmin() -> Run:
 
     def run(fun: Objective, start: Leaves, maxiter: int) -> Leaves:
         return minimize(fun, start, method="L-BFGS-B", options=scipy_options(maxiter)).x
+
+    return run
+
+
+def device_lbfgs() -> Run:
+    """Run this project's own L-BFGS, whose vectors stay in the framework."""
+    from dmin_core import minimize
+
+    distribution("dmin-torch")
+
+    def run(fun: Objective, start: Leaves, maxiter: int) -> Leaves:
+        return minimize(fun, start, method="device-lbfgs", options=scipy_options(maxiter)).x
 
     return run
 
@@ -158,6 +170,7 @@ def pytorch_minimize() -> Run:
 
 CONTENDERS = (
     Contender("dmin", dmin, drives_scipy=True),
+    Contender(DEVICE, device_lbfgs, drives_scipy=False),
     Contender("hand-written", hand_written, drives_scipy=True),
     Contender("dict-minimize", dict_minimize, drives_scipy=True),
     Contender("autograd-minimize", autograd_minimize, drives_scipy=True),

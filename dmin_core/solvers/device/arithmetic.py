@@ -7,11 +7,19 @@ what it needs. Where the framework compiles the loop, both are the framework's o
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from typing import Any
 
 import numpy as np
 import optree
+
+
+@functools.lru_cache(maxsize=256)
+def _place(m: int, slot: int) -> tuple[Any, Any, Any]:
+    here = np.arange(m) == slot
+    return here, here[:, None], np.where(here[:, None] | here, 0.0, 1.0)
 
 
 class Host:
@@ -59,7 +67,13 @@ class Host:
         """A small array of scalars."""
         return np.asarray(values, dtype=float)
 
-    join = staticmethod(np.concatenate)
+    join, times = staticmethod(np.concatenate), staticmethod(operator.matmul)
+    place = staticmethod(_place)
+
+    @staticmethod
+    def transpose(matrix: Any) -> Any:
+        """A small matrix transposed."""
+        return matrix.T
 
     def zeros(self, *shape: int) -> Any:
         """A small array of zeros."""
@@ -116,6 +130,20 @@ class Traced:
     def as_array(self, values: Any) -> Any:
         """A small array of scalars."""
         return self.small.stack([self.number(value) for value in values])
+
+    def times(self, matrix: Any, vector: Any) -> Any:
+        """A small matrix times a small vector."""
+        return self.small.matmul(matrix, vector[:, None])[:, 0]
+
+    def transpose(self, matrix: Any) -> Any:
+        """A small matrix transposed."""
+        return self.small.matrix_transpose(matrix)
+
+    def place(self, m: int, slot: Any) -> tuple[Any, Any, Any]:
+        """Whether a number of m is in a slot, whether a row of a matrix is, and 0 in that row and column, 1 elsewhere."""
+        here = self.slots(m) == slot
+        row = here[:, None]
+        return here, row, self.small.where(row | here, self.number(0.0), self.number(1.0))
 
     def join(self, parts: Any) -> Any:
         """Small arrays end to end."""

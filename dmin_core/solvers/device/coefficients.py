@@ -69,31 +69,24 @@ def remember(a: Any, memory: Memory, products: Any, sy: Any, yy: Any, sg: Any, y
     sy, yy, sg, yg : scalar
         sᵀy, yᵀy, sᵀg and yᵀg of the new pair. Where sᵀy is not positive, the pair is left out (and the oldest lost).
     """
-    m = memory.sy.shape[0]
+    m, where = memory.sy.shape[0], a.small.where
     good = sy > a.eps * yy
-    here = a.slots(m) == memory.slot
-    others = a.small.where(here, a.number(0.0), a.number(1.0))
-    weight = a.pick(good, a.number(1.0), a.number(0.0))
-    one = (1.0 - others) * weight
-    kept = others[:, None] * others
+    here, row, kept = a.place(m, memory.slot)
     s_g, y_g = products[:m], products[m:]
-    s_y, y_y = s_g - memory.sg, y_g - memory.yg
+    divisor = a.pick(good, sy, 1.0)
+    weight = a.pick(good, 1.0, 0.0)
     inverse = memory.inverse * kept
-    divisor = a.pick(good, sy, a.number(1.0))
-    column = -(inverse @ s_y if a.eager else a.small.matmul(inverse, s_y[:, None])[:, 0]) / divisor
-    inverse = inverse + (column + (1.0 / divisor) * one)[:, None] * one
-    across = y_y * others
-    yy_new = memory.yy * kept + across[:, None] * one + one[:, None] * (across + yy * one)
-    more = a.pick(good, 1, 0)
+    column = where(here, 1.0, -a.times(inverse, s_g - memory.sg)) * (weight / divisor)
+    across = where(here, yy, y_g - memory.yg) * weight
     return Memory(
-        inverse,
-        yy_new,
-        memory.sy * others + sy * one,
-        s_g * others + sg * one,
-        y_g * others + yg * one,
+        where(here, column[:, None], inverse),
+        where(here, across[:, None], where(row, across, memory.yy)),
+        where(here, weight * sy, memory.sy),
+        where(here, weight * sg, s_g),
+        where(here, weight * yg, y_g),
         a.pick(good, a.ratio(sy, yy), memory.scale),
-        (memory.slot + more) % m,
-        a.minimum(memory.size + more, m),
+        (memory.slot + a.pick(good, 1, 0)) % m,
+        a.minimum(memory.size + a.pick(good, 1, 0), m),
     )
 
 
@@ -136,12 +129,6 @@ def _sums(a: Any, matrix: Any) -> Any:
 
 def direction(a: Any, memory: Memory) -> tuple[Any, Any, Any]:
     """Coefficients of -H g over the s, the y and g: (m,), (m,) and a scalar."""
-    times = _times if a.eager else (lambda matrix, v: a.small.matmul(matrix, v[:, None])[:, 0])
-    p = times(memory.inverse, memory.sg)
-    inner = memory.sy * p + memory.scale * (times(memory.yy, p) - memory.yg)
-    transposed = memory.inverse.T if a.eager else a.small.matrix_transpose(memory.inverse)
-    return -times(transposed, inner), memory.scale * p, -memory.scale
-
-
-def _times(matrix: Any, v: Any) -> Any:
-    return matrix @ v
+    p = a.times(memory.inverse, memory.sg)
+    inner = memory.sy * p + memory.scale * (a.times(memory.yy, p) - memory.yg)
+    return -a.times(a.transpose(memory.inverse), inner), memory.scale * p, -memory.scale

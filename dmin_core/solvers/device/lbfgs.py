@@ -132,7 +132,11 @@ class Lbfgs:
         ``loop(condition, body, state)``.
     put_row : callable
         ``put_row(array, k, row)``, with which a history is written.
+    beside : callable
+        From coefficients to an array that multiplies the history.
     bounds : pair of points, or None
+    times : callable, optional
+        The product of vectors and matrices; default: the namespace's.
     """
 
     def __init__(
@@ -147,10 +151,12 @@ class Lbfgs:
         put_row: Callable[..., Any],
         beside: Callable[[Any], Any],
         bounds: tuple[Point, Point] | None = None,
+        times: Callable[..., Any] | None = None,
     ) -> None:
         self.a, self.xp, self.m = arithmetic, xp, m
         self.evaluate, self.observe, self.record, self.loop = evaluate, observe, record, loop
         self.put_row, self.beside, self.bounds = put_row, beside, bounds
+        self.times: Callable[..., Any] = xp.matmul if times is None else times
 
     # -- a run ----------------------------------------------------------------------------------------------
 
@@ -237,20 +243,21 @@ class Lbfgs:
     def _try(self, state: State, t: Any) -> Trial:
         """Evaluate at a step ``t``, with all the inner products that are wanted if the search ends there."""
         xp = self.xp
-        ahead = tuple(x + t * d for x, d in zip(state.x, state.d, strict=True))
+        ahead = tuple([x + d * t for x, d in zip(state.x, state.d, strict=True)])
         x = ahead if self.bounds is None else self._project(ahead)
         value, g = self.evaluate(x)
-        y = tuple(new - old for new, old in zip(g, state.g, strict=True))
+        y = tuple([new - old for new, old in zip(g, state.g, strict=True)])
         if self.bounds is None:
             along, span, products = state.d, g, self._times(state.history, g)
         else:
             # The path bends where a variable meets its bound, and goes on without it.
-            along = tuple(xp.where(free == kept, d, 0.0 * d) for free, kept, d in zip(ahead, x, state.d, strict=True))
+            along = tuple(xp.where(free == kept, d, d * 0.0) for free, kept, d in zip(ahead, x, state.d, strict=True))
             there = self._project(tuple(b - c for b, c in zip(x, g, strict=True)))
             span = tuple(b - c for b, c in zip(there, x, strict=True))
             s = tuple(new - old for new, old in zip(x, state.x, strict=True))
             products = self._free_products(state.history, x, g, s, y)
-        largest = functools.reduce(xp.maximum, (xp.max(xp.abs(array)) for array in span))
+        sizes = [xp.max(xp.abs(array)) for array in span]
+        largest = sizes[0] if len(sizes) == 1 else functools.reduce(xp.maximum, sizes)
         scalars = [self._dot(g, along), self._dot(g, g), self._dot(y, y), largest]
         f, (slope, gg, yy, largest), products = self.observe(value, scalars, products)
         return Trial(x, g, f, slope, gg, yy, largest, products, t)
@@ -280,7 +287,7 @@ class Lbfgs:
         slope = a.total(of_s * memory.sg) + a.total(of_y * memory.yg) + of_g * gg
         upwards = a.negate(slope < 0.0)
         memory = a.choose(upwards, coefficients.empty(a, self.m), memory)
-        nothing = 0.0 * of_s
+        nothing = of_s * 0.0
         of_s, of_y = a.choose(upwards, (nothing, nothing), (of_s, of_y))
         of_g, slope = a.pick(upwards, a.number(-1.0), of_g), a.pick(upwards, -gg, slope)
         weights = self.beside(a.join([of_s, of_y, a.as_array([of_g])]))
@@ -292,20 +299,22 @@ class Lbfgs:
     # -- vectors --------------------------------------------------------------------------------------------
 
     def _dot(self, u: Point, v: Point) -> Any:
-        return sum_of(self.xp.matmul(a, b) if a.ndim == 1 else self.xp.sum(a * b) for a, b in zip(u, v, strict=True))
+        if len(u) == 1 and u[0].ndim == 1:
+            return self.times(u[0], v[0])
+        return sum_of(self.times(a, b) if a.ndim == 1 else self.xp.sum(a * b) for a, b in zip(u, v, strict=True))
 
     def _times(self, history: tuple[Any, ...], v: Point) -> Any:
         """Every row of the history times ``v``."""
         xp = self.xp
         return sum_of(
-            xp.matmul(rows, a) if a.ndim == 1 else xp.tensordot(rows, a, axes=a.ndim)
+            self.times(rows, a) if a.ndim == 1 else xp.tensordot(rows, a, axes=a.ndim)
             for rows, a in zip(history, v, strict=True)
         )
 
     def _combine(self, weights: Any, history: tuple[Any, ...]) -> Point:
         xp = self.xp
         return tuple(
-            xp.matmul(weights, rows) if rows.ndim == 2 else xp.tensordot(weights, rows, axes=1) for rows in history
+            self.times(weights, rows) if rows.ndim == 2 else xp.tensordot(weights, rows, axes=1) for rows in history
         )
 
     # -- bounds ---------------------------------------------------------------------------------------------

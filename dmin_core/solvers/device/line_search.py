@@ -112,6 +112,10 @@ def advance(arithmetic: Any, search: Search, f0: Any, slope0: Any, f: Any, slope
     better = usable & (f < search.best_f)
     best, best_f = a.pick(better, t, search.best), a.pick(better, f, search.best_f)
 
+    accepted = enough & (a.abs(slope) <= -CURVATURE * slope0)
+    if a.eager and accepted:  # the usual end, after which nothing more is wanted
+        return search._replace(best=best, best_f=best_f, count=search.count + 1, accepted=True, done=True)
+
     above = a.negate(psi <= search.low_psi)
     turned = a.negate(above) & (psi_slope * search.low_slope < 0.0)
     between = _interpolate(a, search, psi, psi_slope, above, turned)
@@ -142,7 +146,6 @@ def advance(arithmetic: Any, search: Search, f0: Any, slope0: Any, f: Any, slope
     step = following - new_low
     narrow = bracketed & (width <= NARROW * a.maximum(new_low, high)) & (best > 0.0) & enough
     lost = (a.abs(step) <= a.eps * a.abs(new_low)) | (following <= 0.0)
-    accepted = enough & (a.abs(slope) <= -CURVATURE * slope0)
     return Search(
         t=following,
         low=new_low,
