@@ -140,7 +140,7 @@ class Traced:
         return self.small.matrix_transpose(matrix)
 
     def place(self, m: int, slot: Any) -> tuple[Any, Any, Any]:
-        """Whether a number of m is in a slot, whether a row of a matrix is, and 0 in that row and column, 1 elsewhere."""
+        """Which of m numbers is in a slot; the same for rows of a matrix; and 0 in that row and column, 1 elsewhere."""
         here = self.slots(m) == slot
         row = here[:, None]
         return here, row, self.small.where(row | here, self.number(0.0), self.number(1.0))

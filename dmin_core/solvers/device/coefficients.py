@@ -74,7 +74,7 @@ def remember(a: Any, memory: Memory, products: Any, sy: Any, yy: Any, sg: Any, y
     here, row, kept = a.place(m, memory.slot)
     s_g, y_g = products[:m], products[m:]
     divisor = a.pick(good, sy, 1.0)
-    weight = a.pick(good, 1.0, 0.0)
+    weight = a.pick(good, a.number(1.0), a.number(0.0))
     inverse = memory.inverse * kept
     column = where(here, 1.0, -a.times(inverse, s_g - memory.sg)) * (weight / divisor)
     across = where(here, yy, y_g - memory.yg) * weight

@@ -38,8 +38,8 @@ Point = tuple[Any, ...]
 RUNNING, GRADIENT, VALUE, RESOLUTION, EVALUATIONS, ITERATIONS, FAILED, START = range(8)
 """Why an iteration was the last."""
 
-TINY_STEP = 1.0
-"""Length of the first trial step along the gradient."""
+FIRST_STEP = 2.0
+"""Length of the first trial step along the gradient. L-BFGS-B has 1; on the same problems 2 takes fewer evaluations."""
 
 
 class Limits(NamedTuple):
@@ -193,7 +193,7 @@ class Lbfgs:
         why = a.pick(a.isfinite(trial.f) & a.isfinite(trial.gg), why, START)
 
         d, slope, memory = self._direct(trial, history, memory, still)
-        t = a.pick(memory.size == 0, a.minimum(1.0, a.ratio(TINY_STEP, a.sqrt(trial.gg))), 1.0)
+        t = a.pick(memory.size == 0, a.minimum(1.0, a.ratio(FIRST_STEP, a.sqrt(trial.gg))), 1.0)
         return State(
             trial.x, trial.g, d, history, memory, trial.f, slope, t, trial.gg, trial.largest, nfev, nit, a.count(why)
         ), log

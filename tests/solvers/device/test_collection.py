@@ -1,0 +1,63 @@
+"""On problems with known answers `device-lbfgs` is at least as good as the L-BFGS-B that it stands in for."""
+
+import functools
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the collection's gradients are PyTorch's")
+
+from dmin_core import minimize  # noqa: E402 - after the skip
+
+# By its path: tests are no package here.
+_spec = importlib.util.spec_from_file_location("collection", Path(__file__).with_name("collection.py"))
+collection = importlib.util.module_from_spec(_spec)
+sys.modules["collection"] = collection  # where dataclasses look for their module
+_spec.loader.exec_module(collection)
+PROBLEMS = collection.PROBLEMS
+
+OPTIONS = {"maxiter": 3000, "maxfun": 6000, "gtol": 1e-6, "ftol": 1e-12}
+SOLVED = 1e-6
+"""Of the way from the start's value to the least one: what may be left."""
+
+
+@functools.cache
+def outcomes(method):
+    """For each problem the value reached, evaluations until it was solved (inf where it is not) and in all."""
+    found = {}
+    for problem in PROBLEMS:
+        history = minimize(problem.fun, torch.tensor(problem.start), method=method, options=OPTIONS).history
+        below = history.fun <= problem.target(history.fun[0], history.fun.min(), SOLVED)
+        found[problem.name] = history.fun.min(), np.argmax(below) + 1 if below.any() else np.inf, len(history)
+    return found
+
+
+def solved(method):
+    return {name for name, (_, first, _) in outcomes(method).items() if first < np.inf}
+
+
+def test_there_are_sixty_of_many_sizes():
+    assert len({problem.name for problem in PROBLEMS}) == len(PROBLEMS) >= 60
+    assert {2, 1000} <= {problem.n for problem in PROBLEMS}
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "device-lbfgs"])
+def test_no_method_goes_below_the_least_value(method):
+    for problem in PROBLEMS:
+        value = outcomes(method)[problem.name][0]
+        assert value >= min(problem.least) - 1e-5 * max(abs(min(problem.least)), 1e-9), problem.name
+
+
+def test_at_least_as_many_are_solved():
+    assert len(solved("device-lbfgs")) >= len(solved("L-BFGS-B")) >= 60
+
+
+@pytest.mark.parametrize("column", [1, 2], ids=["until solved", "in all"])
+def test_in_no_more_evaluations(column):
+    """By the geometric mean over what both solve."""
+    both = solved("device-lbfgs") & solved("L-BFGS-B")
+    ratios = [outcomes("device-lbfgs")[name][column] / outcomes("L-BFGS-B")[name][column] for name in both]
+    assert np.exp(np.mean(np.log(ratios))) <= 1.0
