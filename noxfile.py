@@ -263,6 +263,14 @@ def run_numpy_part(session: nox.Session, name: str, python: str, *requirements: 
     run_pytest(session, made, "-q", "tests", *(f"--ignore=tests/{name}" for name in apart))
 
 
+@nox.session(venv_backend="none")
+@nox.parametrize("backend", [b for b in BACKENDS if b != "cupy"], ids=[b for b in BACKENDS if b != "cupy"])
+def soak(session: nox.Session, backend: str) -> None:
+    """What takes too long for every change: kills, faults and fuzzing by the thousand (tests marked soak)."""
+    folders = ["tests", *(str(PLUGINS[name].relative_to(ROOT) / "tests") for name in [backend] if name in PLUGINS)]
+    run_pytest(session, backend_environment(session, backend), *folders, "-m", "soak")
+
+
 @nox.session(reuse_venv=True)
 def types(session: nox.Session) -> None:
     """Mypy on the core and each plugin, with the types of that plugin's framework."""

@@ -35,6 +35,7 @@ from ._frozen import find_frozen
 from ._interrupts import Deferral
 from ._leaves import flatten, infer_backend
 from ._models import adopt, minimize_model, refuse_nested
+from ._options import check_tol, check_values
 from ._plugins import Backend, get_backend
 from ._problem import Problem, Stop
 from ._relay import Relay
@@ -190,8 +191,7 @@ def minimize(
 
         find_tqdm()
     _check_callable(fun=fun, callback=fun if callback is None else callback, hessp=fun if hessp is None else hessp)
-    if not (tol is None or isinstance(tol, int | float | np.number)):
-        raise InputError(f"tol must be a number, not {tol!r}.")
+    check_tol(tol)
     args = args if isinstance(args, tuple) else (args,)
     tree, x = _take_apart(x0, backend, frozen)
     _check_compile(compile, tree.backend)
@@ -344,7 +344,8 @@ def _check_options(options: Mapping[str, Any] | None, ability: Method) -> dict[s
         limit = options.get(name)
         if limit is not None and not (isinstance(limit, int | float | np.number) and limit >= least):
             raise InputError(f"options[{name!r}] must be a number of at least {least}, not {limit!r}.")
-    return {name: value for name, value in options.items() if value is not None or name not in COMMON_OPTIONS}
+    kept = {name: value for name, value in options.items() if value is not None or name not in COMMON_OPTIONS}
+    return check_values(kept, ability.name) if ability.name in SCIPY_METHODS else kept
 
 
 def _takes_any(ability: Method) -> bool:

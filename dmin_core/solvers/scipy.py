@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .._errors import DminError, MethodError
 from .._problem import Problem
 from ..hookspecs import hookimpl
 from . import SCIPY_METHODS, Method
@@ -38,20 +39,36 @@ def solve(
 ) -> Mapping[str, Any]:
     from scipy.optimize import minimize
 
+    if _is_fixed(problem):
+        f = problem.value(problem.x0)  # some methods make this of it too, others an error of their own
+        return {
+            "x": problem.x0,
+            "fun": f,
+            "success": True,
+            "message": "Every variable is fixed by its bounds.",
+            "nit": 0,
+        }
     problem.failures.turns_back = name not in TRUST_REGIONS
     options = {**options, **loosen(name, problem, tol, options)}
     barrier = Barrier(problem, tol, options) if name == "trust-constr" else None
-    report: Mapping[str, Any] = minimize(
-        problem.value,
-        problem.x0,
-        method=name,
-        tol=tol,
-        bounds=_bounds(problem),
-        constraints=constraints_for(name, problem),
-        callback=_callback(name, problem, callback, barrier),
-        options=_options(name, options if barrier is None else barrier.options),
-        **_derivatives(name, problem),
-    )
+    try:
+        report: Mapping[str, Any] = minimize(
+            problem.value,
+            problem.x0,
+            method=name,
+            tol=tol,
+            bounds=_bounds(problem),
+            constraints=constraints_for(name, problem),
+            callback=_callback(name, problem, callback, barrier),
+            options=_options(name, options if barrier is None else barrier.options),
+            **_derivatives(name, problem),
+        )
+    except DminError:
+        raise
+    except Exception as error:
+        if isinstance(error, MemoryError) or not _is_by_the_method(error):
+            raise
+        return _broken_off(name, problem, error)
     if barrier is not None:
         report = barrier.concluded(report)
     return report_of(name, problem, judge(name, problem, report))
@@ -64,6 +81,28 @@ def _callback(name: str, problem: Problem, callback: Callable[[Any], Any], barri
         return None
     # TNC knows no OptimizeResult, but where variables are fixed SciPy looks at the parameter's name all the same.
     return (lambda xk: callback(xk)) if name == "TNC" else callback
+
+
+def _is_fixed(problem: Problem) -> bool:
+    bounds = problem.bounds
+    return bounds is not None and not problem.constraints and bool((bounds[0] == bounds[1]).all())
+
+
+def _is_by_the_method(error: Exception) -> bool:
+    """Whether an exception comes from SciPy itself, and not from what the problem called."""
+    trace = error.__traceback__
+    while trace is not None and (trace := trace.tb_next) is not None:
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "dmin_core":
+            return False
+    return True
+
+
+def _broken_off(name: str, problem: Problem, error: Exception) -> Mapping[str, Any]:
+    """A method that breaks off loses nothing of what was found; one that cannot begin was asked for too much."""
+    what = f"{type(error).__name__}: {error}"
+    if problem.best is None:
+        raise MethodError(f"{name} does not work with these arguments and options. SciPy says: {what}") from error
+    return {"success": False, "status": 98, "message": f"{name} broke off in SciPy: {what}"}
 
 
 def solve_custom(

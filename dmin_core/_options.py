@@ -1,0 +1,106 @@
+"""What SciPy's options may be: said at the door, where SciPy breaks off in the middle of a run, or never says.
+
+``gtol="1e-5"`` is a TypeError from a comparison deep in a line search, after an evaluation that may have taken minutes;
+``maxcor=0`` goes on to compiled code. Only options that SciPy's documentation gives a plain meaning are in the table;
+what is not here is SciPy's to judge.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ._errors import InputError
+
+LARGEST = 2**31 - 1
+"""In the place of an infinite count: what fits into a C integer."""
+
+
+def _count(least: int) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not _is_number(value) or not value >= least:
+            return None
+        if math.isinf(value):
+            return LARGEST
+        return int(value) if value == int(value) else None
+
+    return check
+
+
+def _number(least: float, above: bool = False) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not _is_number(value) or not value >= least or (above and value == least):
+            return None
+        return value
+
+    return check
+
+
+def _truth(value: Any) -> Any:
+    return value if isinstance(value, bool | np.bool_ | int | np.integer) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+WHOLE = (_count(0), "a whole number, not negative")
+NATURAL = (_count(1), "a whole number of at least 1")
+TOLERANCE = (_number(0.0), "a number, not negative")
+POSITIVE = (_number(0.0, above=True), "a positive number")
+REAL = (_number(-math.inf), "a number")
+TRUTH = (_truth, "True or False")
+
+KINDS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    **dict.fromkeys(("maxiter", "maxfev", "minfev"), WHOLE),
+    **dict.fromkeys(("maxcor", "maxls", "subproblem_maxiter"), NATURAL),
+    **dict.fromkeys(("gtol", "ftol", "xtol", "xatol", "fatol", "catol", "xrtol", "barrier_tol"), TOLERANCE),
+    **dict.fromkeys(("feasibility_tol", "tol", "c1", "c2"), TOLERANCE),
+    **dict.fromkeys(("initial_trust_radius", "max_trust_radius", "rhobeg", "initial_tr_radius"), POSITIVE),
+    **dict.fromkeys(("final_tr_radius", "initial_constr_penalty", "initial_barrier_parameter"), POSITIVE),
+    **dict.fromkeys(("initial_barrier_tolerance", "norm"), POSITIVE),
+    **dict.fromkeys(("eta", "stepmx", "accuracy", "rescale", "f_target"), REAL),
+    **dict.fromkeys(("return_all", "adaptive", "sparse_jacobian", "inexact", "disp"), TRUTH),
+}
+
+BY_METHOD = {
+    # Minus one stands for TNC's own choice.
+    "TNC": dict.fromkeys(("ftol", "xtol", "gtol"), REAL),
+}
+
+
+def check_values(options: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """The options, infinite counts made finite and whole floats made integers.
+
+    Raises
+    ------
+    InputError
+        A value is none that the option may have.
+    """
+    checked = {}
+    for name, value in options.items():
+        kind = BY_METHOD.get(method, {}).get(name) or KINDS.get(name)
+        checked[name] = value
+        if kind is None or value is None:
+            continue
+        check, expected = kind
+        # An array of one number, and the like.
+        single = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+        checked[name] = check(single)
+        if checked[name] is None:
+            raise InputError(f"options[{name!r}] must be {expected}, not {value!r}.")
+    return checked
+
+
+def check_tol(tol: Any) -> None:
+    """The argument ``tol``.
+
+    Raises
+    ------
+    InputError
+    """
+    if not (tol is None or (_is_number(tol) and tol >= 0)):
+        raise InputError(f"tol must be a number, not negative; not {tol!r}.")
