@@ -527,7 +527,7 @@ def outcome(fun, x0, named):
             result = minimize(made, x0, **named)
         except (DminError, Mishap) as error:
             return (type(error), str(error)), made.calls
-    flat = [np.asarray(leaf).tobytes() for leaf in variables(result.x)]
+    flat = [np.asarray(leaf, dtype=float).tobytes() for leaf in variables(result.x)]
     history = [result.history[name].tobytes() for name in ("evaluation", "fun", "grad_norm")]
     return (flat, np.float64(result.fun).tobytes(), result.nfev, result.nit, result.message, history), made.calls
 
