@@ -22,7 +22,7 @@ from dmin_core import (
     get_backend,
     minimize,
 )
-from dmin_core._logfile import HEAD, PREFIX, LogFile
+from dmin_core._logfile import HEAD, PREFIX, LogFile, digest
 from dmin_core.solvers import SCIPY_METHODS
 from dmin_core.testing.problems import flat, rosenbrock
 
@@ -358,6 +358,25 @@ def test_a_callback_that_stopped_the_run_stops_it_again(path):
     assert bits(again) == bits(first)
     # Without it, or with one that stops later, the run goes on.
     assert bits(write(path)) == bits(minimize(Counted(), X0))
+
+
+@pytest.mark.parametrize("size", [1, 511, 513, 5000, 40_000])
+def test_the_digest_sees_any_number_that_changed_and_any_page_that_was_lost(size):
+    for numbers in (np.full(size, -2.0), np.random.default_rng(0).standard_normal(size), np.arange(size) / 8):
+        before = digest(numbers)
+        assert digest(numbers.copy()) == before != digest(numbers, 1)
+        for i in {0, 1, size // 2, size - 1} & set(range(size)):
+            for change in (-numbers[i], np.nextafter(numbers[i], 9.0), numbers[i] + 1.0, np.nan):
+                changed = numbers.copy()
+                changed[i] = change
+                assert (digest(changed) == before) is (changed.tobytes() == numbers.tobytes())
+        for first in range(0, size, 512):
+            lost = numbers.copy()
+            lost[first : first + 512] = 0.0
+            assert digest(lost) != before or lost.tobytes() == numbers.tobytes()
+    assert digest(np.zeros(3)) != digest(np.zeros(4))
+    assert digest(np.float32([1, 2, 3])) != digest(np.float32([1, 2, 4]))
+    assert digest(np.empty(0)) == digest(np.empty(0))
 
 
 # Torn and damaged files -----------------------------------------------------------------------------------
