@@ -9,7 +9,7 @@ import numpy as np
 import optree
 import pytest
 
-from dmin_core import InputError, Interrupted, get_backend, minimize
+from dmin_core import InputError, Interrupted, NonlinearConstraint, get_backend, minimize
 from dmin_core._models import Applied, Name, Parameters
 from dmin_core.solvers import SCIPY_METHODS
 
@@ -159,6 +159,25 @@ def test_value_gradient_and_aux_come_together():
     res = solve(lambda net: ((net(), net.held["scale"].copy()), net.gradient()), net, jac=True, has_aux=True)
 
     np.testing.assert_array_equal(res.aux, net.held["scale"])
+
+
+@pytest.mark.parametrize("method", ["SLSQP", "trust-constr", "COBYLA", "COBYQA"])
+@pytest.mark.parametrize("form", ["object", "dict", "list"])
+def test_constraints_are_given_the_model(form, method):
+    net = Net()
+
+    def scale(given):
+        assert given is net
+        return given.held["scale"]
+
+    at_least_one = {"type": "ineq", "fun": lambda given: scale(given) - 1.0}
+    forms = {"object": NonlinearConstraint(scale, 1.0, np.inf), "dict": at_least_one, "list": [at_least_one]}
+    res = solve(fun, net, method=method, constraints=forms[form])
+
+    assert res.x is net
+    assert_at(net, {**ANSWER, "scale": 1.0}, atol=1e-2)
+    assert callable(forms["object"].fun)
+    assert forms["object"].fun is scale
 
 
 @pytest.mark.parametrize("form", ["x", "intermediate_result"])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dmin_core import InputError, Interrupted, minimize
+from dmin_core import InputError, Interrupted, NonlinearConstraint, minimize
 
 # Second derivatives in eager mode take JAX seconds, and are checked with every backend in the conformance kit.
 EACH = pytest.mark.parametrize(
@@ -151,6 +151,18 @@ def test_names_of_an_nnx_module(nnx, make):
     assert float(jnp.abs(net.last.kernel[...]).max()) <= 0.1 + 1e-7
     assert float(net.norm.scale[...].min()) >= 0.0
     np.testing.assert_array_equal(net.first.kernel[...], before)
+
+
+def test_constraints_see_the_nnx_module_with_its_state(nnx, make):
+    net, args = make(), data()
+
+    def norm(net):
+        assert net.norm.mean.shape == (3,)
+        return jnp.sum(net.last.kernel[...] ** 2)
+
+    minimize(loss, net, args, method="SLSQP", constraints=NonlinearConstraint(norm, 0.0, 0.25), options={"maxiter": 20})
+
+    assert float(norm(net)) <= 0.25 + 1e-4
 
 
 def test_a_callback_sees_the_nnx_module_at_the_iterate(nnx, make):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dmin_core import InputError, Interrupted, minimize
+from dmin_core import InputError, Interrupted, NonlinearConstraint, minimize
 
 keras = pytest.importorskip("keras", minversion="3.0", reason="Keras 3 is not installed")
 if keras.backend.backend() != "tensorflow":
@@ -152,6 +152,19 @@ def test_a_run_that_raises_leaves_the_model_as_it_was(error):
             variable.assign(best.x[variable.path])
         assert value_of(model) == pytest.approx(best.fun, rel=1e-5)
     assert minimize(loss, model, options={"maxfun": 3}).fun < value_of(make()) * 2
+
+
+@pytest.mark.parametrize("compile", [None, False], ids=["graph", "eager"])
+def test_constraints_are_differentiated_through_the_model(compile):
+    model = make()
+
+    def norm(model):
+        return tf.reduce_sum(tf.convert_to_tensor(model.get_layer("last").kernel) ** 2)
+
+    limit = NonlinearConstraint(norm, 0.0, 0.25)
+    minimize(loss, model, method="SLSQP", constraints=limit, compile=compile, options={"maxiter": 20})
+
+    assert float(norm(model)) <= 0.25 + 1e-4
 
 
 def test_a_callback_sees_the_model_at_the_iterate():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dmin_core import InputError, Interrupted, methods, minimize
+from dmin_core import InputError, Interrupted, NonlinearConstraint, methods, minimize
 
 METHODS = [name for name, method in methods().items() if method.error is None]
 
@@ -188,6 +188,25 @@ def test_modules_of_several_dtypes_keep_them():
 
     assert [p.dtype for p in module.values()] == [torch.float64, torch.float16]
     assert res.fun < 1e-6
+
+
+@pytest.mark.parametrize("method", ["SLSQP", "trust-constr"])
+def test_constraints_are_differentiated_through_the_module(method):
+    module = nn.Linear(2, 1).double()
+
+    def norm(m):
+        return (m.weight**2).sum()
+
+    res = minimize(
+        lambda m: ((m(X) - Y - 3 * X[:, :1]) ** 2).mean(),
+        module,
+        method=method,
+        constraints=NonlinearConstraint(norm, -float("inf"), 1.0),
+    )
+
+    assert res.x is module
+    assert norm(module).item() == pytest.approx(1.0, abs=1e-4)
+    assert res.nfev < 100
 
 
 # Errors leave it as it was -------------------------------------------------------------------------------
