@@ -114,10 +114,17 @@ def execute(block, namespace):
 _pages = {}
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the examples leave their files."""
+    return tmp_path_factory.mktemp("examples")
+
+
 @pytest.mark.parametrize(
     "block", [block for page in PAGES if page != BACKEND for block in python_blocks(page)], ids=str
 )
-def test_an_example_runs_and_prints_what_the_page_says(block):
+def test_an_example_runs_and_prints_what_the_page_says(block, folder, monkeypatch):
+    monkeypatch.chdir(folder)
     if missing := lacking(block.text):
         pytest.skip(f"needs {', '.join(missing)}")
     namespace, done = _pages.setdefault(block.page, ({"__name__": "__docs__"}, set()))
@@ -385,7 +392,8 @@ DOCTESTS = [test for module in modules() for test in doctest.DocTestFinder().fin
 
 
 @pytest.mark.parametrize("test", DOCTESTS, ids=lambda test: test.name)
-def test_the_examples_of_a_docstring_run(test):
+def test_the_examples_of_a_docstring_run(test, folder, monkeypatch):
+    monkeypatch.chdir(folder)
     if missing := lacking("".join(example.source for example in test.examples)):
         pytest.skip(f"needs {', '.join(missing)}")
     for example in test.examples:
