@@ -225,8 +225,9 @@ class ConstrainedProblem(Problem):
             return ()
         known = self._all.outputs
         if known is None or sum(each.m for each in known) != m:
-            # The values came from a checkpoint, or from a function compiled long ago or for other args.
-            self.ncev += 1
+            # The values came from a checkpoint, whose run counts as if there were none; or from a function compiled
+            # long ago or for other args.
+            self.ncev += self.replayed is None
             self._call(self.backend.value(self._all.plain()), self._fresh(self.x0), *self._args(self._nonlinear))
         found = self._all.outputs
         assert found is not None

@@ -711,13 +711,43 @@ def test_without_a_checkpoint_there_is_no_trace_of_one(path):
         minimize(Counted(), X0, callback=lambda intermediate_result: "replaying" in intermediate_result and 1 / 0)
 
 
+ASK_AGAIN = """
+import sys
+import numpy as np
+from dmin_core import NonlinearConstraint, minimize
+
+calls = []
+
+def norm(x):
+    calls.append(x)
+    return {"of x": np.sum(x**2)}
+
+disc = NonlinearConstraint(norm, -1, 1)
+r = minimize(lambda x: np.sum((x - 1.0) ** 2), np.zeros(2), constraints=disc, checkpoint=sys.argv[1])
+print(len(calls), r.ncev, r.nfev, r.x)
+"""
+
+
+def test_a_process_that_goes_on_counts_constraints_as_the_first_did(path):
+    said = []
+    for _ in range(2):
+        command = [sys.executable, "-c", ASK_AGAIN, str(path)]
+        said.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split(maxsplit=1))
+    assert said[0][1] == said[1][1]
+    assert int(said[0][0]) > 1
+    assert int(said[1][0]) == 1  # to see how it nests what it returns
+
+
 # Killed ---------------------------------------------------------------------------------------------------
 
 DRIVER = r"""
 import json, os, random, signal, sys, time
 import numpy as np
-from dmin_core import minimize
+from dmin_core import NonlinearConstraint, minimize
 from dmin_core import _result  # imports SciPy's part: the children need not
+
+def norm(p):
+    return np.sum(p["a"] ** 2) + p["b"] ** 2
 
 def fun(p):
     os.write(marks, b".")
@@ -727,10 +757,12 @@ def fun(p):
 def run(path):
     options = {"COBYLA": {"maxiter": 60}, "Powell": {"maxiter": 2}, "TNC": {"maxfun": 60}}.get(method, {"maxiter": 15})
     x0 = {"a": np.array([0.3, -0.4]), "b": 1.5}
-    r = minimize(fun, x0, method=method, checkpoint=path, options=options)
+    constrained = method in ("SLSQP", "trust-constr", "COBYLA", "COBYQA")
+    constraints = NonlinearConstraint(norm, -np.inf, 2.0) if constrained else ()
+    r = minimize(fun, x0, method=method, constraints=constraints, checkpoint=path, options=options)
     jac = r.get("jac", {"a": np.zeros(2), "b": 0.0})
     numbers = [*r.x["a"], r.x["b"], r.fun, *jac["a"], jac["b"], *r.history.fun]
-    return [r.nit, r.nfev, r.njev, r.nhev, r.status, r.message, *(float(v).hex() for v in numbers)]
+    return [r.nit, r.get("ncev"), r.nfev, r.njev, r.nhev, r.status, r.message, *(float(v).hex() for v in numbers)]
 
 def child(path, answer):
     pid = os.fork()
@@ -751,7 +783,7 @@ for method in names:
     file, marked = os.path.join(folder, method), os.path.join(folder, "marks")
     marks, pause = os.open(marked, os.O_CREAT | os.O_WRONLY | os.O_APPEND), 0.0
     expected = json.loads(json.dumps(run(None)))
-    evaluations = expected[1]
+    evaluations = expected[2]
     pause = 0.0005
     for kill in range(int(kills)):
         path, answer = f"{file}-{kill}", f"{file}-{kill}.json"
