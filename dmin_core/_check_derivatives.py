@@ -87,7 +87,7 @@ class Finding:
     """Slopes on the left and on the right, where `fun` has a kink."""
 
 
-def check(problem: Problem, *, first: bool, second: bool, dense: bool) -> None:
+def check(problem: Problem, *, first: bool, second: bool, dense: bool, constrained: bool = False) -> None:
     """Compare a problem's derivatives at its start with differences.
 
     Parameters
@@ -98,6 +98,8 @@ def check(problem: Problem, *, first: bool, second: bool, dense: bool) -> None:
         Whether the gradient, and Hessian products, are used by the method or given by the user.
     dense : bool
         Whether they are to be those of the dense Hessian.
+    constrained : bool
+        Whether the problem is a `ConstrainedProblem`, begun, whose Jacobians are to be looked at too.
 
     Raises
     ------
@@ -106,7 +108,8 @@ def check(problem: Problem, *, first: bool, second: bool, dense: bool) -> None:
     """
     problem.influence.undecided = False  # the run itself warns of leaves without influence
     first, second = first and problem.exact_gradient, second and problem.exact_product
-    if not (first or second):
+    rows = _checked_rows(problem) if constrained else []
+    if not (first or second or rows):
         warnings.warn(
             "check_derivatives=True finds nothing to check: the method uses no derivatives, or they are differences.",
             RuntimeWarning,
@@ -121,12 +124,50 @@ def check(problem: Problem, *, first: bool, second: bool, dense: bool) -> None:
             stacklevel=outside(),
         )
         return
-    checker = _Checker(problem)
+    x = problem.tree.round(problem.x0)
+    checker = _Checker(problem, x, problem.bare_value, problem.value(x))
     checker.must_be_deterministic()
     if first:
         checker.check_gradient()
     if second:
         checker.check_product(dense)
+    if rows:
+        _check_jacobian(problem, x, rows)
+
+
+def _checked_rows(problem: Any) -> list[tuple[Any, int]]:
+    """Rows of constraints whose Jacobian is no difference itself, each with its constraint's block."""
+    return [
+        (block, i)
+        for block in problem.blocks
+        if block.outputs is not None and problem.has_exact_jacobian(block.constraint)
+        for i in range(block.rows.start, block.rows.stop)
+    ]
+
+
+def _check_jacobian(problem: Any, x: np.ndarray, rows: list[tuple[Any, int]]) -> None:
+    """Each row as the gradient of a function."""
+    jacobian = problem.constraint_jacobian(x)
+    known: dict[bytes, np.ndarray] = {}
+
+    def values(y: np.ndarray) -> np.ndarray:
+        """All rows, which are asked for one by one, always at the same points."""
+        key = y.tobytes()
+        if key not in known:
+            known[key] = problem.bare_constraint_values(y)
+        return known[key]
+
+    worst: tuple[Finding, _Checker] | None = None
+    for block, i in rows:
+        of = problem.locate_row(i)
+        how = f"`jac` of {block.constraint.where}" if callable(block.constraint.jac) else problem.backend.name
+        row = _Checker(problem, x, lambda y, i=i: float(values(y)[i]), float(values(x)[i]), of, how)  # type: ignore[misc]
+        wrong, blind, kinks = row.findings(jacobian[i])
+        if wrong and (worst is None or wrong[0].excess > worst[0].excess):
+            worst = wrong[0], row
+        row.tell(blind, kinks)
+    if worst is not None:
+        raise worst[1].wrong_gradient([worst[0]])
 
 
 def _noise(slopes: list[Slope]) -> Any:
@@ -139,16 +180,37 @@ def _noise(slopes: list[Slope]) -> Any:
 
 
 class _Checker:
-    def __init__(self, problem: Problem) -> None:
-        self.problem, self.tree = problem, problem.tree
-        self.x = self.tree.round(problem.x0)
-        self.f = problem.value(self.x)
+    """Derivatives of one scalar function at one point.
+
+    Parameters
+    ----------
+    problem : Problem
+    x : (n,) float64
+    value : callable
+        The function, of a host vector.
+    f : float
+        It at ``x``.
+    of, source : str
+        What to call the function, and where its gradient comes from; default: `fun`, and what the problem says.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        x: np.ndarray,
+        value: Callable[[np.ndarray], float],
+        f: float,
+        of: str = "",
+        source: str = "",
+    ) -> None:
+        self.problem, self.tree, self.x, self.value, self.f = problem, problem.tree, x, value, f
+        self.of, self.source = of or "`fun`", f"The gradient of {of} from {source}" if of else self._source()
         self.eps = self.tree.coarsest_eps
         self.tolerance = self.eps**0.4
         self.noise = 0.0
 
     def must_be_deterministic(self) -> None:
-        again = self.problem.bare_value(self.x)
+        again = self.value(self.x)
         self.noise = abs(again - self.f)
         if self.noise > 1e3 * self.eps * max(abs(self.f), abs(again)):
             raise DerivativeError(
@@ -210,7 +272,14 @@ class _Checker:
     # -- the gradient -------------------------------------------------------------------------------------
 
     def check_gradient(self) -> None:
-        self.g = self.problem.gradient(self.x)
+        wrong, blind, kinks = self.findings(self.problem.gradient(self.x))
+        if wrong:
+            raise self.wrong_gradient(wrong)
+        self.tell(blind, kinks)
+
+    def findings(self, g: np.ndarray) -> tuple[list[Finding], list[int], list[Finding]]:
+        """Leaves that are wrong, the worst first; those of which nothing is seen; those with a kink."""
+        self.g = g
         wrong: list[Finding] = []
         kinks: list[Finding] = []
         blind: list[int] = []
@@ -220,9 +289,7 @@ class _Checker:
                 (wrong if outcome.excess > 1 else kinks).append(outcome)
             elif outcome is UNSEEN:
                 blind.append(k)
-        if wrong:
-            raise self._wrong_gradient(sorted(wrong, key=lambda finding: -finding.excess))
-        self._tell(blind, kinks)
+        return sorted(wrong, key=lambda finding: -finding.excess), blind, kinks
 
     def _look_at(self, k: int) -> Any:
         """`AGREES`, `UNSEEN`, or what is wrong in leaf ``k``."""
@@ -270,7 +337,7 @@ class _Checker:
 
     def _slope(self, direction: np.ndarray, stencil: Any, h: float) -> Slope:
         points = self._points(direction, stencil, h)
-        values = [self.f if y is self.x else self.problem.bare_value(y) for _, y in points]
+        values = [self.f if y is self.x else self.value(y) for _, y in points]
         weights = [weight / h for weight, _ in points]
         # Along the steps that were really taken, after rounding.
         moved = sum(weight * (y - self.x) for weight, (_, y) in zip(weights, points, strict=True))
@@ -288,7 +355,7 @@ class _Checker:
         for exponent in EXPONENTS:
             h = self.eps**exponent
             (_, down), (_, up) = self._points(direction, CENTRAL, h)
-            left, right = (self.f - self.problem.bare_value(down)) / h, (self.problem.bare_value(up) - self.f) / h
+            left, right = (self.f - self.value(down)) / h, (self.value(up) - self.f) / h
             if np.isfinite([left, right]).all():
                 # A curve's slopes differ by as much less as the step is shorter.
                 jumps.append((abs(right - left), 2 * noise / h))
@@ -359,21 +426,22 @@ class _Checker:
 
     # -- what is said -------------------------------------------------------------------------------------
 
-    def _wrong_gradient(self, findings: list[Finding]) -> DerivativeError:
+    def wrong_gradient(self, findings: list[Finding]) -> DerivativeError:
         worst = findings[0]
         j, got, expected = self._narrow(worst)
+        of = " of `fun`" if self.of == "`fun`" else ""
         others = [self.tree.variable_path(finding.leaf) for finding in findings[1:]]
         also = f" Also wrong: {', '.join(others[:5])}{' and more' if len(others) > 5 else ''}." if others else ""
         kink = ""
         if worst.kink is not None:
             left, right = worst.kink
             kink = (
-                f" `fun` has a kink there (along the direction tried its slope is {left:.6g} on one side and "
+                f" {self.of} has a kink there (along the direction tried its slope is {left:.6g} on one side and "
                 f"{right:.6g} on the other, and {worst.slope.got:.6g} by the gradient): start elsewhere to tell."
             )
         return DerivativeError(
-            f"{self._source()} disagrees with differences of `fun` in {self.tree.variable_path(worst.leaf)}, above all "
-            f"at {self.tree.locate(j)}: got {got:.6g}, expected {expected:.6g} (step {worst.slope.h:.2g}, relative to "
+            f"{self.source} disagrees with differences{of} in {self.tree.variable_path(worst.leaf)}, above all at "
+            f"{self.tree.locate(j)}: got {got:.6g}, expected {expected:.6g} (step {worst.slope.h:.2g}, relative to "
             f"max(1, |x|)).{also}{kink}",
             path=self.tree.variable_path(worst.leaf),
         )
@@ -418,21 +486,21 @@ class _Checker:
             path=self.tree.variable_path(leaf),
         )
 
-    def _tell(self, blind: list[int], kinks: list[Finding]) -> None:
+    def tell(self, blind: list[int], kinks: list[Finding]) -> None:
         if kinks:
             left, right = kinks[0].kink or (np.nan, np.nan)
             paths = ", ".join(self.tree.variable_path(finding.leaf) for finding in kinks[:5])
             warnings.warn(
-                f"`fun` has a kink at x0 in {paths}: its slope is {left:.6g} on one side and {right:.6g} on the other. "
-                f"The gradient is one of those in between, and more cannot be checked; start elsewhere to check it.",
+                f"{self.of} has a kink at x0 in {paths}: its slope is {left:.6g} on one side and {right:.6g} on the "
+                f"other. The gradient is one of those in between, and more cannot be told; start elsewhere for that.",
                 RuntimeWarning,
                 stacklevel=outside(),
             )
         if blind:
             paths = ", ".join(self.tree.variable_path(k) for k in blind[:5])
             warnings.warn(
-                f"The gradient in {paths} could not be checked: no step along it is possible within the bounds, or "
-                f"`fun` is not finite there.",
+                f"The gradient of {self.of} in {paths} could not be checked: no step along it is possible within the "
+                f"bounds, or the value is not finite there.",
                 RuntimeWarning,
                 stacklevel=outside(),
             )

@@ -298,6 +298,14 @@ class ConstrainedProblem(Problem):
                 found[block.rows] = True
         return found
 
+    def has_exact_jacobian(self, constraint: Nonlinear) -> bool:
+        """Whether its Jacobian is the framework's or the user's, and no difference."""
+        return callable(constraint.jac) or self._is_exact(constraint)
+
+    def bare_constraint_values(self, x: np.ndarray) -> np.ndarray:
+        """c(x), (m,), as they are: nothing stands in for what is not finite, and nothing is remembered."""
+        return self._assembled(x, self._nonlinear_values(np.array(x))).c
+
     def _has_exact_product(self, constraint: Nonlinear) -> bool:
         return constraint.hess is None and self._is_exact(constraint) and self.backend.exact_hvp
 
@@ -528,6 +536,10 @@ class ConstrainedProblem(Problem):
         if "multipliers" in raw:
             found["multipliers"] = [self.nest_of(block, raw["multipliers"][block.rows]) for block in self.blocks]
         return found
+
+    def is_active(self, c: np.ndarray) -> np.ndarray:
+        """Rows, (m,) bool, that lie on one of their limits."""
+        return activity(c, self.lb, self.ub, np.maximum(self._slack, ACTIVE)) != 0
 
     def _active(self, c: np.ndarray) -> dict[str, np.ndarray]:
         states = activity(c, self.lb, self.ub, np.maximum(self._slack, ACTIVE))

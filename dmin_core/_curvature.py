@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from ._active import ACTIVE
+from ._constrained import ConstrainedProblem
 from ._errors import CurvatureError
-from ._problem import FEASIBLE, Problem
+from ._problem import Problem
 from ._tree import Tree
 
 
@@ -45,6 +47,7 @@ class Curvature:
 
     def covariance(self, ignore_bounds: bool) -> np.ndarray:
         """Its inverse, (n, n) float64; zero for variables that lie on a bound."""
+        self._refuse_active_constraints()
         matrix = np.zeros((self.tree.n, self.tree.n))
         free = np.arange(self.tree.n) if ignore_bounds else np.flatnonzero(~self._on_a_bound())
         if free.size:
@@ -52,11 +55,24 @@ class Curvature:
             matrix[inside] = self._inverse(self.hessian()[inside], free)
         return matrix
 
+    def _refuse_active_constraints(self) -> None:
+        """Along an active constraint's normal nothing varies, and its curvature is part of the Lagrangian's."""
+        if not isinstance(self.problem, ConstrainedProblem):
+            return
+        c = self.problem.bare_constraint_values(self.x)
+        active = self.problem.is_active(c)
+        if active.any():
+            which = self.problem.locate_row(int(np.flatnonzero(active)[0])).rstrip(",")
+            raise CurvatureError(
+                f"{which} is active at the answer, where the inverse of the Hessian of `fun` is no covariance. Take "
+                f"result.hessian(), and restrict it to what the active constraints (result.active) leave free."
+            )
+
     def _on_a_bound(self) -> np.ndarray:
         bounds = self.problem.bounds
         if bounds is None:
             return np.zeros(self.tree.n, dtype=bool)
-        slack = np.maximum(FEASIBLE, 2 * self.tree.eps())
+        slack = np.maximum(ACTIVE, 2 * self.tree.eps())
         lower, upper = (np.where(np.isfinite(side), slack * (1 + np.abs(side)), 0.0) for side in bounds)
         return (self.x <= bounds[0] + lower) | (self.x >= bounds[1] - upper)
 

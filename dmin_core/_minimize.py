@@ -124,8 +124,9 @@ def minimize(
         does. ``aux`` is any nest of arrays and other objects; that of the answer is ``Result.aux``. It costs no
         evaluation. Where ``fun`` is compiled, what of ``aux`` is no array is as it was when ``fun`` was traced.
     check_derivatives : bool, optional
-        Compare gradient and, for methods that use them or where you give them, Hessian products with differences at x0
-        before the run. About two evaluations a leaf, which are counted nowhere and never leave the bounds.
+        Compare gradient, Jacobians of constraints and, for methods that use them or where you give them, Hessian
+        products with differences at x0 before the run. About two evaluations a leaf, which are counted nowhere and
+        never leave the bounds.
     frozen : str, collection of str, dict or nest of bools, optional
         Leaves that are no variables: ``fun`` and the result get the objects of ``x0``, which may be of any dtype or
         framework. Named as in ``bounds``, or marked by a nest of bools that reaches as deep into x0's as it likes.
@@ -219,12 +220,12 @@ def minimize(
         "compile": compile,
         "has_aux": has_aux,
     }
-    if check_derivatives:
-        _check_derivatives(ability, Problem(tree, fun, x, uses_gradient=False, **given))
     kind: Callable[..., Problem] = Problem
     if constrained:
         tolerance = feasibility_tolerance(ability.name, tol, options)
         kind = functools.partial(ConstrainedProblem, constraints=constrained, tolerance=tolerance)
+    if check_derivatives:
+        _check_derivatives(ability, kind(tree, fun, x, uses_gradient=False, **given))
     problem = kind(
         tree,
         fun,
@@ -416,11 +417,14 @@ def _check_derivatives(ability: Method, problem: Problem) -> None:
     from ._check_derivatives import check
 
     given = callable(problem.hess) or callable(problem.hessp)
+    if isinstance(problem, ConstrainedProblem):
+        problem.begin()
     check(
         problem,
         first=ability.gradient or problem.jac is True or callable(problem.jac),
         second=given or (problem.hess is None and (ability.hessp or ability.hess)),
         dense=ability.hess and not ability.hessp,
+        constrained=isinstance(problem, ConstrainedProblem),
     )
 
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from dmin_core import DerivativeError, ObjectiveError, backends, get_backend, minimize
+from dmin_core import DerivativeError, NonlinearConstraint, ObjectiveError, backends, get_backend, minimize
 from dmin_core.testing.problems import bounded, quadratic, rosenbrock, smooth
 
 BACKENDS = [name for name, info in backends().items() if info.error is None and info.devices]
@@ -313,7 +313,7 @@ def test_no_evaluation_leaves_the_bounds(dtype, right):
 
 def test_a_leaf_without_room_cannot_be_checked_and_that_is_said():
     x0 = {"a": np.ones(2), "b": np.ones(2)}
-    with pytest.warns(RuntimeWarning, match=r"gradient in x0\['b'\] could not be checked"):
+    with pytest.warns(RuntimeWarning, match=r"gradient of `fun` in x0\['b'\] could not be checked"):
         check(
             lambda p: np.sum(p["a"] ** 2) + np.sum(p["b"] ** 2),
             x0,
@@ -432,3 +432,70 @@ def test_auxiliary_output_is_no_part_of_it():
     check(lambda x: (np.sum(x**2), "aux"), np.ones(2), jac=lambda x: 2 * x, has_aux=True)
     with pytest.raises(DerivativeError):
         check(lambda x: (np.sum(x**2), "aux"), np.ones(2), jac=lambda x: x, has_aux=True)
+
+
+# Constraints ---------------------------------------------------------------------------------------------
+
+
+def disc(p):
+    return {"far": np.sum(p["w"] ** 2) + p["b"] ** 2, "both": np.array([p["w"][0] * p["b"], np.sin(p["w"][1])])}
+
+
+def disc_jac(p):
+    w, b = p["w"], p["b"]
+    return {
+        "far": {"w": 2 * w, "b": 2 * b},
+        "both": {
+            "w": np.array([[b, 0.0], [0.0, np.cos(w[1])]]),
+            "b": np.array([w[0], 0.0]),
+        },
+    }
+
+
+@pytest.mark.parametrize("method", ["SLSQP", "trust-constr"])
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_jacobian_that_is_wrong_names_the_constraint_and_the_leaf(wrong, method):
+    def given(p):
+        rows = disc_jac(p)
+        if wrong:
+            rows["both"]["b"] = rows["both"]["b"] * 3
+        return rows
+
+    x0 = {"w": np.array([0.3, 0.4]), "b": np.array(0.5)}
+    constraint = NonlinearConstraint(disc, -10, 10, jac=given)
+    options = {"x0": x0, "jac": lambda p: {"w": 2 * p["w"], "b": 2 * p["b"]}, "method": method}
+
+    def run():
+        return check(
+            lambda p: np.sum(p["w"] ** 2) + p["b"] ** 2, constraints=[constraint], options={"maxiter": 2}, **options
+        )
+
+    if not wrong:
+        run()
+        return
+    message = (
+        r"The gradient of constraints\[0\]\['both'\]\[0\] from `jac` of constraints\[0\] disagrees with differences"
+    )
+    with pytest.raises(DerivativeError, match=message) as caught:
+        run()
+    assert caught.value.path == "x0['b']"
+    assert "got 0.9, expected 0.3" in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_constraints_by_the_framework_are_checked_too_and_right(backend):
+    host = get_backend(backend)
+    xp = host.namespace(host.from_numpy(np.zeros(1), None))
+    x0 = {name: host.from_numpy(np.array(start), None) for name, start in (("w", [0.3, 0.4]), ("b", [0.5]))}
+    constraint = NonlinearConstraint(lambda p: xp.exp(p["w"]) * p["b"], -10, 10)
+    given = {} if host.exact_gradient else {"jac": lambda p: {"w": 2 * p["w"], "b": 2 * p["b"]}}
+    result = check(
+        lambda p: xp.sum(p["w"] ** 2) + xp.sum(p["b"] ** 2),
+        x0,
+        constraints=constraint,
+        method="SLSQP",
+        options={"maxiter": 2},
+        **given,
+    )
+    # What was evaluated for the check is no part of the counts.
+    assert result.ncev < 10

@@ -45,6 +45,13 @@ def test_the_first_run_compiles_and_the_second_does_not(backend, method):
 
 
 @pytest.mark.parametrize("backend", COMPILING)
+def test_an_evaluation_costs_nothing_more_after_the_first_two(backend):
+    fun, x0 = pose(backend)
+    problem = minimize(fun, x0, method="trust-ncg")._curvature.problem
+    assert type(problem._evaluate_pair) is not FirstCalls
+
+
+@pytest.mark.parametrize("backend", COMPILING)
 def test_plain_python_compiles_nothing(backend):
     fun, x0 = pose(backend)
     result = minimize(fun, x0, compile=False, options={"maxfun": 3})

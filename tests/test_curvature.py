@@ -7,7 +7,7 @@ import numpy as np
 import optree
 import pytest
 
-from dmin_core import CurvatureError, Interrupted, backends, get_backend, minimize
+from dmin_core import CurvatureError, Interrupted, NonlinearConstraint, backends, get_backend, minimize
 from dmin_core._objective import dense_hessian
 from dmin_core._tree import Tree
 from dmin_core.testing.problems import bounded, quadratic, rosenbrock, smooth
@@ -357,3 +357,15 @@ def test_a_frozen_leaf_has_no_block(backend):
     tolerance = digits(backend, "float64")
     np.testing.assert_allclose(host.to_numpy(nest["free"]["free"]), np.diag([1.0, 3.0]), atol=tolerance)
     np.testing.assert_allclose(result.covariance(flat=True), np.diag([1.0, 1 / 3]), atol=tolerance)
+
+
+@pytest.mark.parametrize("limit", [0.5, 5.0])
+def test_an_active_constraint_has_no_covariance_and_an_inactive_one_does_not_matter(limit):
+    constraint = NonlinearConstraint(lambda x: np.sum(x), -np.inf, limit)
+    result = minimize(lambda x: np.sum((x - 1.0) ** 2), np.zeros(2), constraints=constraint)
+    np.testing.assert_allclose(result.hessian(flat=True), 2 * np.eye(2), atol=1e-6)
+    if limit > 2:
+        np.testing.assert_allclose(result.covariance(flat=True), np.eye(2) / 2, atol=1e-6)
+        return
+    with pytest.raises(CurvatureError, match="constraints is active at the answer"):
+        result.covariance()
