@@ -70,7 +70,9 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
         bars = find_tqdm()
         self.problem, self.method = problem, method
         evaluations = options.get("maxfun", options.get("maxfev"))
-        self.by_iterations = evaluations is None and options.get("maxiter") is not None
+        # A method on the device has its iterations inside a compiled loop, where nobody counts them as they happen.
+        counts = not method.startswith("device-")
+        self.by_iterations = counts and evaluations is None and options.get("maxiter") is not None
         self.total = options.get("maxiter") if self.by_iterations else evaluations
         if self.by_iterations:
             problem.unwatched = False  # have iterations counted as they happen

@@ -74,6 +74,11 @@ def test_a_limit_on_iterations_counts_iterations(terminal):
     assert "iterations" in last
 
 
+def test_a_method_on_the_device_counts_evaluations(log):
+    result = run(log, method="device-lbfgs", options={"maxiter": 50})
+    assert f"ended after {result.nfev} evaluations" in log.getvalue()
+
+
 def test_a_method_without_gradients_shows_none(terminal):
     run(terminal, lambda x: fun(x)[0], jac=None, method="Nelder-Mead")
     assert "fun " in terminal.getvalue()
