@@ -233,9 +233,13 @@ class Result(OptimizeResult, Generic[T]):
         --------
         >>> import numpy as np
         >>> from dmin_core import minimize
+        >>> import matplotlib
+        >>> matplotlib.use("Agg")
         >>> runs = [minimize(lambda x: np.sum((x - 1) ** 4), np.zeros(3), method=m) for m in ("CG", "BFGS")]
-        >>> figure = runs[0].plot(runs[1])  # doctest: +SKIP
-        >>> figure.savefig("runs.png")  # doctest: +SKIP
+        >>> figure = runs[0].plot(runs[1])
+        >>> [axis.get_ylabel() for axis in figure.axes[::2]]
+        ['value', 'norm of the gradient']
+        >>> matplotlib.pyplot.close(figure)
         """
         from ._plot import plot
 
