@@ -42,7 +42,7 @@ ALL_PAGES = [*PAGES, ROOT / "CHANGELOG.md"]
 
 FRAMEWORKS = (
     *("autograd", "dmin_autograd", "dmin_cupy", "cupy", "dmin_jax", "jax", "dmin_tf", "tensorflow", "keras"),
-    *("dmin_torch", "torch", "flax", "equinox"),
+    *("dmin_torch", "torch", "flax", "equinox", "matplotlib"),
 )
 """What an example may need and an environment may lack."""
 
