@@ -157,7 +157,7 @@ def minimize(
     PluginError
         The backend or the method cannot be loaded.
     Interrupted
-        Ctrl-C; ``result`` holds what had been found.
+        Ctrl-C, in a compiled function after the evaluation; ``result`` holds what had been found.
     Exception
         What ``fun`` raises passes through, with a note of the evaluation and the best value. Errors by which NumPy or
         the framework says that a matrix cannot be factorised do so at the start only.
