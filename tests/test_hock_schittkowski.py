@@ -20,7 +20,7 @@ ACCURACY = 1e-6
 OPTIONS = {
     "SLSQP": {"ftol": 1e-9, "maxiter": 500},
     "trust-constr": {"maxiter": 3000},
-    "COBYLA": {"tol": 1e-8, "maxiter": 8000},
+    "COBYLA": {"tol": 1e-8, "catol": 1e-8, "maxiter": 8000},
     "COBYQA": {"final_tr_radius": 1e-7, "maxfev": 1000},
 }
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .._constrained import TOLERANCES
 from .._errors import DminError, MethodError
 from .._problem import Problem
 from ..hookspecs import hookimpl
@@ -41,15 +42,18 @@ def solve(
 
     if _is_fixed(problem):
         f = problem.value(problem.x0)  # some methods make this of it too, others an error of their own
+        held = problem.best is not None and problem.best.feasible
         return {
             "x": problem.x0,
             "fun": f,
-            "success": True,
-            "message": "Every variable is fixed by its bounds.",
+            "success": held,
+            "message": f"Every variable is fixed by its bounds{'' if held else ', where a constraint does not hold'}.",
             "nit": 0,
         }
     problem.failures.turns_back = name not in TRUST_REGIONS
     options = {**options, **loosen(name, problem, tol, options)}
+    if name == "COBYLA" and problem.constraints:
+        options.setdefault("catol", TOLERANCES[name][1])
     barrier = Barrier(problem, tol, options) if name == "trust-constr" else None
     try:
         report: Mapping[str, Any] = minimize(
