@@ -420,6 +420,22 @@ class BackendTests:
         for _ in range(2):
             must_match("compile", "must not change the function", self.hooks.to_numpy(compiled((start[0],))[0]), 2.0)
 
+    def test_rows_are_put_in_their_place(self) -> None:
+        """`put_row`, by which a solver's history is written; where it is compiled the index is an array."""
+        values, row = _values((3, 2)), np.array([7.0, -7.0])
+        expected = values.copy()
+        expected[1] = row
+        for index in (1, self.hooks.namespace(self._vector()).asarray(1)) if self.compiles else (1,):
+            made = self.hooks.put_row(self.array(values, self.widest), index, self.array(row, self.widest))
+            must_match(
+                "put_row", "must put the row in its place, and keep the others", self.hooks.to_numpy(made), expected
+            )
+
+    def test_arrays_are_no_models(self) -> None:
+        """`adopt` takes over models alone: what is nothing of the sort stays with the core."""
+        for x0 in ({"w": self._vector()}, [self._vector()], object()):
+            must("adopt", f"must return None for a {type(x0).__name__}", self.hooks.adopt(x0), None)
+
     # What is left as it was ------------------------------------------------------------------------------
 
     def test_x0_is_not_modified(self) -> None:
