@@ -589,7 +589,12 @@ class Problem:
 
     def _value(self, x: np.ndarray) -> float:
         self.nfev += 1
-        return self._to_float(self._timed(self._evaluate_value, self.tree.point(x), *self.objective_args))
+        value = self._timed(self._evaluate_value, self.tree.point(x), *self.objective_args)
+        if self.scheme == "cs" and np.iscomplexobj(value):
+            raise ObjectiveError(
+                f"`fun` returned the complex number {value} at a real point; minimize needs a real one."
+            )
+        return self._to_float(value)
 
     def _complex_value(self, x: np.ndarray) -> complex:
         self.nfev += 1

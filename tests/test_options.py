@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from dmin_core import InputError, MethodError, minimize
+from dmin_core import InputError, LinearConstraint, MethodError, NonlinearConstraint, ObjectiveError, minimize
 from dmin_core._options import KINDS, LARGEST, check_values
 from dmin_core.solvers import SCIPY_METHODS
 
@@ -71,6 +71,43 @@ def test_where_every_variable_is_fixed_the_answer_is_there(method):
     assert result.success
     assert (result.x == [0.5, 2.0]).all()
     assert (result.fun, result.nfev) == (1.25, 1)
+
+
+@pytest.mark.parametrize("method", [name for name, ability in SCIPY_METHODS.items() if ability.get("constraints")])
+@pytest.mark.parametrize("most", [3.0, 2.0])
+def test_where_every_variable_is_fixed_constraints_hold_or_not(method, most):
+    constraint = NonlinearConstraint(np.sum, -np.inf, most)
+    result = minimize(fun, np.array([0.5, 2.0]), method=method, bounds=[(0.5, 0.5), (2, 2)], constraints=constraint)
+    assert result.success is (most == 3.0)
+    assert ("does not hold" in result.message) is (most == 2.0)
+    assert (result.x == [0.5, 2.0]).all()
+
+
+LINEAR = LinearConstraint(np.ones((1, 3)), 1.0, np.inf)
+NONLINEAR = NonlinearConstraint(lambda x: x[0] + x[1] + x[2], 1.0, np.inf)
+AS_A_DICT = {"type": "ineq", "fun": lambda x: np.sum(x) - 1.0}
+
+
+@pytest.mark.parametrize("method", [name for name, ability in SCIPY_METHODS.items() if ability.get("constraints")])
+@pytest.mark.parametrize("constraint", [LINEAR, NONLINEAR, AS_A_DICT], ids=["linear", "nonlinear", "dict"])
+@pytest.mark.filterwarnings("ignore:trust-constr. Singular Jacobian matrix:UserWarning")
+def test_constraints_see_all_variables_where_one_is_fixed(method, constraint):
+    seen = []
+    result = minimize(
+        lambda x: np.sum((x + 1.0) ** 2),
+        np.array([0.5, 0.0, 0.0]),
+        method=method,
+        bounds=[(0.5, 0.5), (-5, 5), (-5, 5)],
+        constraints=constraint,
+        callback=lambda x: seen.append(x.shape),
+    )
+    np.testing.assert_allclose(result.x, [0.5, 0.25, 0.25], atol=1e-4)
+    assert set(seen) <= {(3,)}
+
+
+def test_a_complex_value_at_a_real_point_is_refused():
+    with pytest.raises(ObjectiveError, match="complex number 1j at a real point"):
+        minimize(lambda x: 1j, np.zeros(2), jac="cs")
 
 
 def test_a_method_that_breaks_off_in_scipy_loses_nothing(monkeypatch):

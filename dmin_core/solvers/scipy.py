@@ -16,6 +16,7 @@ from .._errors import DminError, MethodError
 from .._problem import Problem
 from ..hookspecs import hookimpl
 from . import SCIPY_METHODS, Method
+from ._fixed import minimize_free
 from ._tolerances import TRUST_REGIONS, judge, loosen
 from .constrained import Barrier, constraints_for, quasi_newton, report_of
 
@@ -40,23 +41,16 @@ def solve(
 ) -> Mapping[str, Any]:
     from scipy.optimize import minimize
 
-    if _is_fixed(problem):
-        f = problem.value(problem.x0)  # some methods make this of it too, others an error of their own
-        held = problem.best is not None and problem.best.feasible
-        return {
-            "x": problem.x0,
-            "fun": f,
-            "success": held,
-            "message": f"Every variable is fixed by its bounds{'' if held else ', where a constraint does not hold'}.",
-            "nit": 0,
-        }
+    if problem.bounds is not None and (problem.bounds[0] == problem.bounds[1]).all():
+        return _nothing_to_do(problem)
     problem.failures.turns_back = name not in TRUST_REGIONS
     options = {**options, **loosen(name, problem, tol, options)}
     if name == "COBYLA" and problem.constraints:
         options.setdefault("catol", TOLERANCES[name][1])
     barrier = Barrier(problem, tol, options) if name == "trust-constr" else None
     try:
-        report: Mapping[str, Any] = minimize(
+        report: Mapping[str, Any] = minimize_free(
+            minimize,
             problem.value,
             problem.x0,
             method=name,
@@ -87,16 +81,27 @@ def _callback(name: str, problem: Problem, callback: Callable[[Any], Any], barri
     return (lambda xk: callback(xk)) if name == "TNC" else callback
 
 
-def _is_fixed(problem: Problem) -> bool:
-    bounds = problem.bounds
-    return bounds is not None and not problem.constraints and bool((bounds[0] == bounds[1]).all())
+def _nothing_to_do(problem: Problem) -> Mapping[str, Any]:
+    """Some methods make this of it too, others an error of their own."""
+    f = problem.value(problem.x0)
+    feasible = problem.best is not None and problem.best.feasible
+    message = "Every variable is fixed by its bounds" + ("." if feasible else ", where a constraint does not hold.")
+    return {
+        "x": problem.x0,
+        "fun": f,
+        "success": feasible,
+        "status": 0 if feasible else 4,
+        "message": message,
+        "nit": 0,
+    }
 
 
 def _is_by_the_method(error: Exception) -> bool:
     """Whether an exception comes from SciPy itself, and not from what the problem called."""
     trace = error.__traceback__
     while trace is not None and (trace := trace.tb_next) is not None:
-        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "dmin_core":
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] == "dmin_core" and module != minimize_free.__module__:
             return False
     return True
 
