@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from types import ModuleType
 
 from contender import OURS, REFERENCE
 from tasks import Task
 
+CLOCKS = {"wall": perf_counter, "cpu": process_time}
 SECONDS_A_TASK = 60.0
 ROUNDS = (5, 31)
 FIRST_ROUNDS = 5
@@ -46,26 +47,27 @@ class Sample:
         return self.seconds / self.evaluations
 
 
-def time_bare(bare: Callable[[], object]) -> float:
+def time_bare(clock: Callable[[], float], bare: Callable[[], object]) -> float:
     """Median seconds of a bare evaluation, over at least three and a hundredth of a second."""
     times: list[float] = []
     while len(times) < 3 or sum(times) < SECONDS_BARE:
-        begin = perf_counter()
+        begin = clock()
         bare()
-        times.append(perf_counter() - begin)
+        times.append(clock() - begin)
     return median(times)
 
 
-def timed(framework: ModuleType, run: Callable, *arguments) -> tuple[float, object]:
+def timed(clock: Callable[[], float], framework: ModuleType, run: Callable, *arguments) -> tuple[float, object]:
     """Seconds of one run, and what it found."""
-    begin = perf_counter()
+    begin = clock()
     found = run(*arguments)
     framework.wait(found)
-    return perf_counter() - begin, found
+    return clock() - begin, found
 
 
-def measure(task: Task, framework: ModuleType, runs: dict[str, Callable], rounds: int | None) -> dict:
+def measure(task: Task, framework: ModuleType, runs: dict[str, Callable], rounds: int | None, clock_name: str) -> dict:
     """Run all contenders on a task in turn, and summarise."""
+    clock = CLOCKS[clock_name]
     fun, start = framework.objective(task), framework.start(task)
     bare = framework.bare(fun, start)
     shuffle = Random(0).sample
@@ -73,9 +75,9 @@ def measure(task: Task, framework: ModuleType, runs: dict[str, Callable], rounds
 
     def sample(name: str) -> Sample:
         gc.collect()
-        before = time_bare(bare)
-        seconds, found = timed(framework, runs[name], fun, start, task.maxiter)
-        after = time_bare(bare)
+        before = time_bare(clock, bare)
+        seconds, found = timed(clock, framework, runs[name], fun, start, task.maxiter)
+        after = time_bare(clock, bare)
         return Sample(seconds, evaluations[name], (before + after) / 2, framework.value(fun, found))
 
     def one_round() -> dict[str, Sample]:
@@ -91,7 +93,7 @@ def measure(task: Task, framework: ModuleType, runs: dict[str, Callable], rounds
         "rounds": len(samples),
         "bare_seconds": median(each.bare for turn in samples for each in turn.values()),
         "contenders": {name: summary(name, samples) for name in runs},
-        "first": first_calls(task, framework, runs),
+        "first": first_calls(clock, task, framework, runs),
     }
 
 
@@ -112,7 +114,9 @@ def take_rounds(one_round: Callable[[], dict], rounds: int | None) -> Iterator[d
         yield one_round()
 
 
-def first_calls(task: Task, framework: ModuleType, runs: dict[str, Callable]) -> dict[str, float] | None:
+def first_calls(
+    clock: Callable[[], float], task: Task, framework: ModuleType, runs: dict[str, Callable]
+) -> dict[str, float] | None:
     """Seconds of a first call, ours and by hand, and the median of their ratios within each round."""
     if not framework.COMPILES or not {OURS, REFERENCE} <= runs.keys():
         return None
@@ -120,7 +124,7 @@ def first_calls(task: Task, framework: ModuleType, runs: dict[str, Callable]) ->
 
     def seconds(name: str) -> float:
         gc.collect()
-        return timed(framework, runs[name], framework.objective(task), start, 1)[0]
+        return timed(clock, framework, runs[name], framework.objective(task), start, 1)[0]
 
     orders = [(OURS, REFERENCE), (REFERENCE, OURS)]
     rounds = [{name: seconds(name) for name in orders[k % 2]} for k in range(FIRST_ROUNDS)]
