@@ -425,10 +425,11 @@ def test_a_matrix_may_have_columns_for_frozen_leaves_too():
         np.testing.assert_allclose(result.x["b"], (4.0 - (len(columns[0]) == 3)) / 2, atol=1e-6)
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("limit", "held"), [(1.0, True), (0.0, False)])
-def test_fixed_variables_are_a_success_where_the_constraints_hold(limit, held):
+def test_fixed_variables_are_a_success_where_the_constraints_hold(method, limit, held):
     constraint = NonlinearConstraint(lambda x: x, None, limit)
-    result = minimize(lambda x: np.sum(x), np.ones(2), bounds=(1, 1), constraints=constraint)
+    result = minimize(lambda x: np.sum(x), np.ones(2), bounds=(1, 1), constraints=constraint, method=method)
     assert (result.success, result.maxcv) == (held, 1.0 - limit)
 
 

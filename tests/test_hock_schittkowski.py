@@ -34,12 +34,13 @@ NOT_SOLVED = {
     ("trust-constr", 16): LOCAL,
     ("trust-constr", 20): LOCAL,
     ("COBYLA", 16): LOCAL,
-    ("COBYLA", 1): NARROW,
     ("COBYLA", 38): NARROW,
     ("COBYLA", 61): "stops at a point that is not stationary, as SciPy's does alone",
     ("COBYQA", 16): LOCAL,
     ("COBYQA", 31): "stops at a point that is not stationary, as SciPy's does alone",
     ("COBYQA", 41): "stops at a point that is not stationary, as SciPy's does alone",
+    ("COBYQA", 66): "comes to 2e-6 of the value in some frameworks: its path depends on the last bits",
+    ("COBYQA", 113): "stops too early in some frameworks: its path depends on the last bits",
     ("COBYQA", 93): "comes to 2e-5 of the value, no nearer",
 }
 """What the method does instead of finding the published value, from the collection's own start."""
