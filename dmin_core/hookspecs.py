@@ -386,7 +386,9 @@ class BackendSpec:
         """Return ``fun(point, *args) -> point`` compiled (default: as it is).
 
         The arrays of these points may be of any dtypes and shapes: a solver's whole state. What has been said of
-        ``fun`` and of ``args`` at `value_and_grad` holds here too: equal functions share what was compiled.
+        ``fun`` and of ``args`` at `value_and_grad` holds here too: equal functions share what was compiled. Where
+        ``fun`` has an attribute ``spent``, so many of the point's first arrays are not looked at again after a call:
+        their memory may become the result's.
         """
         raise NotImplementedError
 

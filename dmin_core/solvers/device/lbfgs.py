@@ -66,6 +66,10 @@ class Trial(NamedTuple):
         ‖g‖², and the square of the change of g over the search.
     largest : scalar
         The largest number of the gradient, projected where there are bounds.
+    t : scalar
+        How far along the direction.
+    pair : tuple
+        The step and the change of the gradient, where they are kept.
     products : array
         Without bounds (2m + 1,), the history times g; with bounds `_free_products`.
     """
@@ -79,6 +83,7 @@ class Trial(NamedTuple):
     largest: Any
     products: Any
     t: Any
+    pair: Any
 
 
 class State(NamedTuple):
@@ -86,9 +91,10 @@ class State(NamedTuple):
 
     Attributes
     ----------
+    history : tuple of arrays
+        First, since its memory is what a stretch hands on.
     x, g, d : point
         Where the run is, the gradient and the direction there.
-    history : tuple of arrays
     memory : Memory
     f, slope, t : scalar
         Value, slope along ``d``, and the first step to try.
@@ -97,10 +103,10 @@ class State(NamedTuple):
     nfev, nit, status : int
     """
 
+    history: tuple[Any, ...]
     x: Point
     g: Point
     d: Point
-    history: tuple[Any, ...]
     memory: Memory
     f: Any
     slope: Any
@@ -165,7 +171,7 @@ class Lbfgs:
         a = self.a
         zero, none = a.number(0.0), a.count(0)
         memory = coefficients.empty(a, self.m)
-        return State(x, zeros, zeros, history, memory, zero, zero, zero, zero, zero, none, none, none)
+        return State(history, x, zeros, zeros, memory, zero, zero, zero, zero, zero, none, none, none)
 
     def iterate(self, state: State, limits: Limits, log: Any) -> tuple[State, Any]:
         """One iteration: a search, and the direction of the next."""
@@ -195,7 +201,7 @@ class Lbfgs:
         d, slope, memory = self._direct(trial, history, memory, still)
         t = a.pick(memory.size == 0, a.minimum(1.0, a.ratio(FIRST_STEP, a.sqrt(trial.gg))), 1.0)
         return State(
-            trial.x, trial.g, d, history, memory, trial.f, slope, t, trial.gg, trial.largest, nfev, nit, a.count(why)
+            history, trial.x, trial.g, d, memory, trial.f, slope, t, trial.gg, trial.largest, nfev, nit, a.count(why)
         ), log
 
     def run(self, state: State, limits: Limits, log: Any) -> tuple[State, Any]:
@@ -238,12 +244,13 @@ class Lbfgs:
         a, m = self.a, self.m
         products = a.zeros(2 * m + 1) if self.bounds is None else a.zeros(2 * m + 3, m + 2)
         zero = a.number(0.0)
-        return Trial(state.x, state.g, state.f, zero, state.gg, zero, state.largest, products, zero)
+        return Trial(state.x, state.g, state.f, zero, state.gg, zero, state.largest, products, zero, ())
 
     def _try(self, state: State, t: Any) -> Trial:
         """Evaluate at a step ``t``, with all the inner products that are wanted if the search ends there."""
         xp = self.xp
-        ahead = tuple([x + d * t for x, d in zip(state.x, state.d, strict=True)])
+        s = tuple([d * t for d in state.d])
+        ahead = tuple([x + step for x, step in zip(state.x, s, strict=True)])
         x = ahead if self.bounds is None else self._project(ahead)
         value, g = self.evaluate(x)
         y = tuple([new - old for new, old in zip(g, state.g, strict=True)])
@@ -254,21 +261,27 @@ class Lbfgs:
             along = tuple(xp.where(free == kept, d, d * 0.0) for free, kept, d in zip(ahead, x, state.d, strict=True))
             there = self._project(tuple(b - c for b, c in zip(x, g, strict=True)))
             span = tuple(b - c for b, c in zip(there, x, strict=True))
-            s = tuple(new - old for new, old in zip(x, state.x, strict=True))
+            s = tuple([new - old for new, old in zip(x, state.x, strict=True)])
             products = self._free_products(state.history, x, g, s, y)
         sizes = [xp.max(xp.abs(array)) for array in span]
         largest = sizes[0] if len(sizes) == 1 else functools.reduce(xp.maximum, sizes)
         scalars = [self._dot(g, along), self._dot(g, g), self._dot(y, y), largest]
         f, (slope, gg, yy, largest), products = self.observe(value, scalars, products)
-        return Trial(x, g, f, slope, gg, yy, largest, products, t)
+        # Compiled, the pair is computed again when it is wanted: to carry it through the search would cost more.
+        return Trial(x, g, f, slope, gg, yy, largest, products, t, (s, y) if self.a.eager else ())
 
     def _write(self, state: State, trial: Trial) -> tuple[Any, ...]:
         """The history with the pair of a search, and the new gradient."""
         k, m, put = state.memory.slot, self.m, self.put_row
-        written = []
-        for history, x, x0, g, g0 in zip(state.history, trial.x, state.x, trial.g, state.g, strict=True):
-            written.append(put(put(put(history, k, x - x0), k + m, g - g0), 2 * m, g))
-        return tuple(written)
+        if trial.pair:
+            steps, changes = trial.pair
+        else:
+            steps = tuple([a - b for a, b in zip(trial.x, state.x, strict=True)])
+            changes = tuple([a - b for a, b in zip(trial.g, state.g, strict=True)])
+        return tuple(
+            put(put(put(history, k, s), k + m, y), 2 * m, g)
+            for history, s, y, g in zip(state.history, steps, changes, trial.g, strict=True)
+        )
 
     def _remember(self, state: State, trial: Trial) -> Memory:
         a, memory, t, m = self.a, state.memory, trial.t, self.m

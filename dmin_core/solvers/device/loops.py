@@ -21,7 +21,7 @@ from ..._aux import NOTHING
 from ..._device_problem import DeviceProblem
 from .arithmetic import Host, Traced
 
-SECONDS = 0.1
+SECONDS = 0.25
 """How long a compiled stretch should take: as long as Ctrl-C may have to wait, beside the evaluation it is in."""
 LONGEST = 128
 """Evaluations a stretch may have."""
@@ -128,6 +128,7 @@ class Stretch:
         self.compile = objective.compile
         self.structure = objective.structure
         self.spec: Any = None
+        self.spent = 0
         # In the loop the objective is part of what is compiled; compiled by itself it would be a function called there.
         self.plain = objective.inline()
 
@@ -214,7 +215,7 @@ class Compiled:
             leaves: list[Any]
             leaves, spec = optree.tree_flatten(nest)
             if run is None:
-                stretch.spec = spec
+                stretch.spec, stretch.spent = spec, len(history)
                 run = backend.compile(stretch)
             traces = problem._traces.count if problem._traces is not None else 0
             since, before = perf_counter() - problem.started, perf_counter()

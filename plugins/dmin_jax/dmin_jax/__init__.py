@@ -270,13 +270,17 @@ def _prepare(transform: Callable[..., Any], fun: Any, points: int = 1) -> Callab
             fixed, traced = _separate(arguments[points:])
             return with_args(fixed, traced, *arguments[:points])
         except NOT_TRACEABLE as cause:
-            raise ObjectiveError(
-                "`fun` cannot be compiled as it stands: it decides by a value, or hands one to code that is not JAX's "
-                "(the cause says where). Use jax.numpy and jax.lax.cond inside it, or pass compile=False to run it "
-                "as plain Python."
-            ) from cause
+            raise _not_traceable() from cause
 
     return evaluate
+
+
+def _not_traceable() -> ObjectiveError:
+    return ObjectiveError(
+        "`fun` cannot be compiled as it stands: it decides by a value, or hands one to code that is not JAX's "
+        "(the cause says where). Use jax.numpy and jax.lax.cond inside it, or pass compile=False to run it "
+        "as plain Python."
+    )
 
 
 @hookimpl
@@ -333,7 +337,32 @@ def value_and_jacobian(fun: Callable[..., Any]) -> Callable[..., Any]:
 
 @hookimpl
 def compile(fun: Callable[..., Any]) -> Callable[..., Any]:
-    return _prepare(_value, fun)
+    if getattr(fun, "compile", None) is False:
+        return fun
+    try:
+        jitted = _compiled_loop(fun)
+    except TypeError:  # no hash
+        jitted = _compiled_loop.__wrapped__(fun)
+    spent = getattr(fun, "spent", 0)
+
+    def run(point: Any, *args: Any) -> Any:
+        fixed, traced = _separate(args)
+        try:
+            return jitted(fixed, tuple(point[:spent]), tuple(point[spent:]), traced)
+        except NOT_TRACEABLE as cause:
+            raise _not_traceable() from cause
+
+    return run
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _compiled_loop(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled, with the memory of the arrays that ``fun`` spends given to what it returns."""
+
+    def run(fixed: Any, spent: Any, kept: Any, traced: Sequence[Any]) -> Any:
+        return fun((*spent, *kept), *_join(fixed, traced))
+
+    return jax.jit(run, static_argnums=0, donate_argnums=1)
 
 
 @hookimpl
