@@ -221,6 +221,11 @@ class DeviceProblem:
     def _is_all_nonzero(self, point: Point) -> bool:
         return all(bool(self.backend.to_numpy(self.xp.all(array != 0))) for array in point)
 
+    def noise(self) -> float:
+        """What two values near the best point may differ by though `fun` does not: `Precision.noise`."""
+        best = self.problem.best
+        return math.inf if best is None or best.g is None else self.problem.precision.noise(best)
+
     def conclude(self) -> None:
         """Hand the best point to `Problem`: the one time that anything of the vector's length comes to the host."""
         if self.best is not None:

@@ -47,7 +47,13 @@ OPTIONS = {
 LIMITS = {"maxiter": 2000}
 
 UNFINISHED = (
-    *("precision loss", "ABNORMAL", "bad approximation", "Hessian is not positive definite"),
+    *(
+        "No lower value was found",
+        "precision loss",
+        "ABNORMAL",
+        "bad approximation",
+        "Hessian is not positive definite",
+    ),
     *("evaluated MAXFUN times", "(maxfun)", "function evaluations reached", "function evaluations has been exceeded"),
 )
 """What a method may say that did not converge: its gradients, by differences, ran out of digits; or the evaluations."""

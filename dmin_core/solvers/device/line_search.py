@@ -52,6 +52,10 @@ class Search(NamedTuple):
         Of the interval, and of that before it.
     best, best_f : scalar
         The trial with the lowest value, 0 where none is lower than the start's.
+    hope : scalar
+        The most that a trial promised to gain, by the quadratic through its slope and the start's; -1 before there was
+        one. It tells a search that is at the end of its digits from one along a wrong gradient, as
+        `dmin_core._precision` has it.
     count : int
     accepted, done : bool
     """
@@ -71,6 +75,7 @@ class Search(NamedTuple):
     width_before: Any
     best: Any
     best_f: Any
+    hope: Any
     count: Any
     accepted: Any
     done: Any
@@ -96,6 +101,7 @@ def begin(arithmetic: Any, f: Any, slope: Any, t: Any) -> Search:
         width_before=arithmetic.number(2e30),
         best=zero,
         best_f=f,
+        hope=arithmetic.number(-1.0),
         count=arithmetic.count(0),
         accepted=no,
         done=no,
@@ -113,9 +119,12 @@ def advance(arithmetic: Any, search: Search, f0: Any, slope0: Any, f: Any, slope
     better = usable & (f < search.best_f)
     best, best_f = a.pick(better, t, search.best), a.pick(better, f, search.best_f)
 
+    fall, curvature = a.abs(t * slope0), t * (slope - slope0)
+    hope = a.pick(curvature > fall, 0.5 * fall * a.ratio(fall, curvature), 0.5 * fall)
+    hope = a.pick(usable, a.maximum(search.hope, hope), search.hope)
     accepted = enough & (a.abs(slope) <= -CURVATURE * slope0)
     if a.eager and accepted:  # the usual end, after which nothing more is wanted
-        return search._replace(best=best, best_f=best_f, count=search.count + 1, accepted=True, done=True)
+        return search._replace(best=best, best_f=best_f, hope=hope, count=search.count + 1, accepted=True, done=True)
 
     above = a.negate(psi <= search.low_psi)
     turned = a.negate(above) & (psi_slope * search.low_slope < 0.0)
@@ -163,6 +172,7 @@ def advance(arithmetic: Any, search: Search, f0: Any, slope0: Any, f: Any, slope
         width_before=a.pick(bracketed, search.width, search.width_before),
         best=best,
         best_f=best_f,
+        hope=hope,
         count=search.count + 1,
         accepted=accepted,
         done=accepted | narrow | lost | (search.count + 1 >= maxls),

@@ -58,7 +58,11 @@ def run_lbfgs(
         state = loop.run(history, limits, _notifier(device, callback))
     finally:
         device.conclude()
-    success, status, message = MESSAGES[int(state.status)]
+    why = int(state.status)
+    if why == lbfgs.FAILED:
+        hope = float(device.backend.to_numpy(state.hope) if device.traced else state.hope)
+        why = lbfgs.RESOLUTION if 0.0 <= hope <= device.noise() else why
+    success, status, message = MESSAGES[why]
     return {
         "success": success,
         "status": status,

@@ -186,7 +186,7 @@ def test_evaluations_are_read_once_whatever_the_history(monkeypatch):
     for maxcor in (2, 30):
         reads.clear()
         result = minimize(fun, x0, jac=True, method=METHOD, options={"maxcor": maxcor})
-        assert reads.count((2 * maxcor + 6 - 1,)) == result.nfev  # the value is a Python float here
+        assert reads.count((2 * maxcor + 7 - 1,)) == result.nfev  # the value is a Python float here
         # x0 at the door; the first two gradients, which are looked at; the answer and its gradient.
         assert len(reads) - result.nfev <= 6
 
@@ -323,3 +323,15 @@ def test_operations_an_iteration_do_not_grow_with_pairs_or_leaves(bounds):
 
     assert each(3, 1) == each(30, 1)
     assert each(3, 1) <= (80 if bounds else 40)
+
+
+def test_a_wrong_gradient_is_no_success():
+    fun, x0 = chained(10)
+
+    def wrong(x):
+        value, gradient = fun(x)
+        return value, {"0": -gradient["0"]}
+
+    result = minimize(wrong, x0, jac=True, method=METHOD)
+    assert not result.success
+    assert "line search" in result.message
