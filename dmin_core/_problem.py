@@ -306,7 +306,7 @@ class Problem:
     def _visit(self, x: np.ndarray) -> Visit:
         if self._limited:
             self._check_limits()
-        kept = x if self._shared else np.array(x, dtype=float)
+        kept = x if self._shared else x.copy() if self.private else np.array(x, dtype=float)
         try:
             f, g = self._compute(x if self.private else self._shielded(kept))
         except Exception as error:
