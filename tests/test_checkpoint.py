@@ -825,6 +825,7 @@ def kill(tmp_path, kills, seed, methods):
     assert int(lines[-1][2]) >= kills * len(methods) / 2
 
 
+@pytest.mark.once
 def test_runs_killed_at_random_end_at_the_same_result(tmp_path):
     kill(tmp_path, 3, 1, SCIPY_METHODS)
 

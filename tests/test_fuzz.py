@@ -528,12 +528,14 @@ QUIET = {
 }
 
 
+@pytest.mark.once
 @settings(max_examples=1400, derandomize=True, **QUIET)
 @given(calls())
 def test_a_call_ends_in_a_valid_result_or_an_error_of_dmins(call):
     check_outcome(*call)
 
 
+@pytest.mark.once
 @settings(max_examples=800, derandomize=True, **QUIET)
 @given(wrong_calls())
 def test_a_wrong_call_ends_in_an_error_of_dmins_or_does_no_harm(call):
@@ -554,6 +556,7 @@ def outcome(fun, x0, named):
     return (flat, np.float64(result.fun).tobytes(), result.nfev, result.nit, result.message, history), made.calls
 
 
+@pytest.mark.once
 @settings(max_examples=200, derandomize=True, **QUIET)
 @given(calls(misdeeds=["nan", "inf"]), st.floats(0.0, 1.0))
 def test_a_run_that_is_cut_off_anywhere_comes_to_the_same(call, fraction):
