@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.0.1"
 
-from ._checkpoint import Checkpoint as Checkpoint
 from ._errors import BackendUnavailableError as BackendUnavailableError
 from ._errors import BrokenPluginError as BrokenPluginError
 from ._errors import CheckpointError as CheckpointError
@@ -45,12 +44,13 @@ if TYPE_CHECKING:
     from scipy.optimize import Bounds as Bounds
     from scipy.optimize import NonlinearConstraint as NonlinearConstraint
 
+    from ._checkpoint import Checkpoint as Checkpoint
     from ._linear import LinearConstraint as LinearConstraint
     from ._result import Result as Result
 
-# These need scipy.optimize, which takes four times as long to import as NumPy: fetched when first asked for.
+# Most of these need scipy.optimize, which takes four times as long to import as NumPy: fetched when first asked for.
 _FROM_SCIPY = ("Bounds", "NonlinearConstraint")
-_LATE = {"LinearConstraint": "_linear", "Result": "_result"}
+_LATE = {"Checkpoint": "_checkpoint", "LinearConstraint": "_linear", "Result": "_result"}
 
 
 def __getattr__(name: str) -> Any:

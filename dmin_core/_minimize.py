@@ -18,11 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from . import _differences as differences
-from ._bounds import clip_start, flatten_bounds
 from ._callbacks import watch
-from ._checkpoint import check_checkpoint, recorded
-from ._constrained import ConstrainedProblem, begun, feasibility_tolerance
-from ._constraints import read_constraints
 from ._errors import (
     DminError,
     InputError,
@@ -31,8 +27,6 @@ from ._errors import (
     NotSupportedYet,
     outside,
 )
-from ._frozen import find_frozen
-from ._interrupts import Deferral
 from ._leaves import flatten, infer_backend
 from ._models import adopt, minimize_model, refuse_nested
 from ._options import check_tol, check_values
@@ -196,11 +190,25 @@ def minimize(
     args = args if isinstance(args, tuple) else (args,)
     tree, x = _take_apart(x0, backend, frozen)
     _check_compile(compile, tree.backend)
-    kept = None if checkpoint is None else check_checkpoint(checkpoint)
-    pair, keep_feasible = flatten_bounds(bounds, x0, tree)
-    if pair is not None:
-        x = clip_start(x, pair, tree)
-    constrained = read_constraints(constraints, x0, tree)
+    # What belongs to one argument is imported where it is given: importing dmin must stay as cheap as importing NumPy.
+    kept: Any = None
+    if checkpoint is not None:
+        from ._checkpoint import check_checkpoint, recorded
+
+        kept = check_checkpoint(checkpoint)
+    pair: Any = None
+    keep_feasible: Any = False
+    if bounds is not None:
+        from ._bounds import clip_start, flatten_bounds
+
+        pair, keep_feasible = flatten_bounds(bounds, x0, tree)
+        x = x if pair is None else clip_start(x, pair, tree)
+    constrained: Any = ()
+    if constraints is not None and constraints != ():
+        from ._constrained import ConstrainedProblem, begun, feasibility_tolerance
+        from ._constraints import read_constraints
+
+        constrained = read_constraints(constraints, x0, tree)
     ability = _choose(method, tree.n if constrained else None)
     options = _check_options(options, ability)
     _check_steps(options, tree.n)
@@ -306,7 +314,11 @@ def _check_compile(compile: bool | None, backend: Backend) -> None:
 
 def _take_apart(x0: Any, backend: str | None, frozen: Any) -> tuple[Tree, np.ndarray]:
     leaves, spec = flatten(x0)
-    held = find_frozen(frozen, x0, spec)
+    held: frozenset[int] = frozenset()
+    if frozen is not None:
+        from ._frozen import find_frozen
+
+        held = find_frozen(frozen, x0, spec)
     refuse_nested(leaves, spec, held)
     name = infer_backend(leaves, spec, frozen=held) if backend is None else backend
     tree = Tree(x0, get_backend(name), leaves, spec, held)
@@ -415,6 +427,7 @@ def _check_strategy(ability: Method, hess: Any) -> None:
 
 def _check_derivatives(ability: Method, problem: Problem) -> None:
     from ._check_derivatives import check
+    from ._constrained import ConstrainedProblem
 
     given = callable(problem.hess) or callable(problem.hessp)
     if isinstance(problem, ConstrainedProblem):
@@ -457,6 +470,7 @@ def _run(
     options: dict[str, Any],
 ) -> Any:
     from . import _result  # noqa: F401 - imports SciPy before the clock starts
+    from ._interrupts import Deferral
 
     relay = Relay(method)
     problem.start()

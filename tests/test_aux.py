@@ -137,10 +137,15 @@ def test_a_value_that_was_on_record_is_evaluated_once_more_for_its_aux():
 # What aux may be -----------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Report:
     residual: np.ndarray
     name: str
+
+    def __eq__(self, other):  # the one that dataclasses make compares arrays by their truth value, from Python 3.13 on
+        return np.array_equal(self.residual, other.residual) and self.name == other.name
+
+    __hash__ = None
 
 
 class Opaque:

@@ -55,6 +55,7 @@ UNFINISHED = (
         "Hessian is not positive definite",
     ),
     *("evaluated MAXFUN times", "(maxfun)", "function evaluations reached", "function evaluations has been exceeded"),
+    "Iteration limit reached",  # SLSQP, before SciPy 1.16, where differences in float32 have no more digits
 )
 """What a method may say that did not converge: its gradients, by differences, ran out of digits; or the evaluations."""
 
