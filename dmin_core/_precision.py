@@ -49,7 +49,7 @@ class Precision:
             return
         if best is not self.best:
             # An improvement within the noise does not make an earlier trial's promise untrue.
-            if self.best is not None and self.best.f - best.f > self.noise(best):
+            if self.best is not None and self._is_above_noise(self.best.f - best.f, best):
                 self.hope = 0.0
             self.best = best
         s = trial.x - best.x
@@ -58,14 +58,23 @@ class Precision:
         slope = abs(slope)
         self.hope = max(self.hope, slope / 2 if curvature <= slope else slope * slope / (2.0 * curvature))
 
+    def _is_above_noise(self, gain: float, visit: Visit) -> bool:
+        """Whether ``gain`` is larger than `noise`: by Cauchy's bound where that will do, in a quarter of the time."""
+        g, x = visit.g, visit.x
+        assert g is not None
+        bound = self._digits(x.size) * (abs(visit.f) + math.sqrt(g.dot(g) * x.dot(x)))
+        return gain > bound or gain > self.noise(visit)
+
+    def _digits(self, n: int) -> float:
+        return (DIGITS if self.exact else DIGITS * (1 + n)) * self.eps
+
     def noise(self, visit: Visit) -> float:
         """What two values there may differ by though `fun` does not."""
         assert visit.g is not None
         terms = np.abs(visit.g * visit.x)
         if self.bounds is not None:  # there x is not rounded from anything, and does not move
             terms = terms[(visit.x > self.bounds[0]) & (visit.x < self.bounds[1])]
-        digits = DIGITS if self.exact else DIGITS * (1 + visit.x.size)
-        return digits * self.eps * (abs(visit.f) + float(terms.sum()))
+        return self._digits(visit.x.size) * (abs(visit.f) + float(terms.sum()))
 
     def reached(self, best: Visit | None) -> bool:
         """Whether no trial from ``best``, of which there was one, promised more than the precision can show."""

@@ -320,7 +320,11 @@ class Problem:
         if not math.isfinite(f if g is None else f + norm):
             told = self._stand_in(visit)
         elif g is not None:
-            self._go_on(visit)
+            # `_go_on`, but for the usual case without a call of it: this is the hot path.
+            if self.failures.streak or self.influence.undecided:
+                self._go_on(visit)
+            else:
+                self.failures.base = visit
         self.last = told
         self.history.append((self.nfev, visit.f, norm, perf_counter() - self.started))
         if visit.f < self._least or not self.strict:

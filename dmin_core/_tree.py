@@ -489,7 +489,7 @@ class Tree:
         each = [_eps(dtype) for dtype in self.dtypes]
         return np.repeat(each, self.sizes)
 
-    @property
+    @functools.cached_property
     def coarsest_eps(self) -> float:
         """Relative precision of the least precise leaf."""
         return max(_eps(dtype) for dtype in self.dtypes)
