@@ -393,7 +393,9 @@ class BackendTests:
         first, second, third = self.array(_values((2,)), precise), self.array(np.array(7.0), precise), _values((2, 2))
         vector = self.hooks.join((first, second, self.array(third, self.widest)))
         if vector is None:
-            pytest.skip("`join` leaves these arrays to be brought to the host one by one")
+            pytest.skip(
+                f"{type(self).__name__} does not declare `join` for arrays that are here: they are brought over singly"
+            )
         self._must_be_like("join", "vector", vector, self.array(np.zeros(7), self.widest))
         expected = [*_values((2,)), 7.0, *third.ravel()]
         must_match("join", "must lay arrays end to end in order", self.hooks.to_numpy(vector), expected)
@@ -552,7 +554,9 @@ class BackendTests:
         """However many leaves they are nested in, where the backend joins what is not on the host."""
         leaves = [self.array(_values(shape), self.widest) for shape in [(2,), (2, 3), ()]]
         if self.hooks.join(leaves[:2]) is None:
-            pytest.skip("`join` leaves these arrays to be brought to the host one by one")
+            pytest.skip(
+                f"{type(self).__name__} does not declare `join` for arrays that are here: they are brought over singly"
+            )
 
         def fun(x: Nest) -> Array:
             return sum(self.xp.sum((leaf - 2.0) ** 2) for leaf in x)
