@@ -86,7 +86,7 @@ def _intermediate(state: Any, problem: Problem) -> Intermediate:
         fields = {"fun": state.fun, "nit": problem.nit, "nfev": problem.nfev, "njev": problem.njev}
         return Intermediate(lambda: problem.tree.restore(state.download()), **fields)
     x = _x(state)
-    fields = {name: value for name, value in state.items() if np.ndim(value) == 0} if isinstance(state, dict) else {}
+    fields = {name: value for name, value in state.items() if _is_single(value)} if isinstance(state, dict) else {}
     fields["fun"] = float(state.fun) if "fun" in fields else _known_value(x, problem)
     fields.update(nit=problem.nit, nfev=problem.nfev, njev=problem.njev)
     if problem.aside is not None:
@@ -94,6 +94,11 @@ def _intermediate(state: Any, problem: Problem) -> Intermediate:
     if problem.replayed is not None:
         fields["replaying"] = problem.replaying
     return Intermediate(lambda: problem.tree.restore(x), **fields)
+
+
+def _is_single(value: Any) -> bool:
+    """Whether it is a number or the like. trust-constr's lists hold arrays of several lengths, which make no array."""
+    return not isinstance(value, list | tuple) and np.ndim(value) == 0
 
 
 def _known_value(x: np.ndarray, problem: Problem) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy
 
-from dmin_core import minimize
+from dmin_core import NonlinearConstraint, minimize
 from dmin_core.solvers import EMBEDDED
 
 OLD_SCIPY = tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 16)
@@ -142,6 +142,23 @@ class Callable:
 
     def of_x(self, x):
         self.seen.append(x)
+
+
+def test_callback_is_called_where_bounds_and_constraints_are_of_different_lengths():
+    seen = []
+
+    def note(intermediate_result):
+        seen.append((intermediate_result.fun, intermediate_result.x["a"].shape))
+
+    result = run(
+        "trust-constr",
+        note,
+        bounds=(-5.0, 5.0),
+        constraints=NonlinearConstraint(lambda p: p["a"][0] + p["b"], -1.0, 1.0),
+    )
+
+    assert len(seen) == result.nit
+    assert seen[-1] == (pytest.approx(result.fun, rel=1e-3), (2,))
 
 
 def test_any_callable_will_do():
