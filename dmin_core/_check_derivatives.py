@@ -161,7 +161,11 @@ def _check_jacobian(problem: Any, x: np.ndarray, rows: list[tuple[Any, int]]) ->
     for block, i in rows:
         of = problem.locate_row(i)
         how = f"`jac` of {block.constraint.where}" if callable(block.constraint.jac) else problem.backend.name
-        row = _Checker(problem, x, lambda y, i=i: float(values(y)[i]), float(values(x)[i]), of, how)  # type: ignore[misc]
+
+        def component(y: np.ndarray, i: int = i) -> float:
+            return float(values(y)[i])
+
+        row = _Checker(problem, x, component, component(x), of, how)
         wrong, blind, kinks = row.findings(jacobian[i])
         if wrong and (worst is None or wrong[0].excess > worst[0].excess):
             worst = wrong[0], row
@@ -402,7 +406,11 @@ class _Checker:
         for k, size in enumerate(self.tree.sizes):
             part = slice(int(self.tree.ends[k]) - size, int(self.tree.ends[k]))
             of_leaf = iter([Slope(s.h, s.got[part], s.expected[part], s.rounding[part]) for s in slopes])
-            best = self._best(lambda h, of_leaf=of_leaf: next(of_leaf)) if size else None  # type: ignore[misc]
+
+            def following(h: float, of_leaf: Iterator[Slope] = of_leaf) -> Slope:
+                return next(of_leaf)
+
+            best = self._best(following) if size else None
             if best is None:
                 continue
             length = max(float(np.linalg.norm(best.expected)), float(np.linalg.norm(best.got)))
