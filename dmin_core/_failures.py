@@ -49,6 +49,8 @@ class Failures:
         How many of them since the last other point with a finite value and gradient.
     base : Visit or None
         That point.
+    known_curvature : pair of float
+        ‖Hv‖² and ‖v‖² of the last finite product; of a dense Hessian H its ‖H‖² and n.
     turns_back : bool
         Whether a bad gradient beside a good value should turn the step back, as in a line search. A trust region asks
         for the gradient where it has already gone: it is told the last one, and goes on.
@@ -64,6 +66,7 @@ class Failures:
     def __init__(self, is_failure: Callable[[Exception], bool], eps: float = EPS) -> None:
         self.count = self.streak = 0
         self.base: Visit | None = None
+        self.known_curvature = 0.0, 0.0
         self.turns_back = True
         self._nearby = 10.0 * eps**0.5
         self._is_failure = is_failure
@@ -104,10 +107,21 @@ class Failures:
     def curvature(self, g: np.ndarray | None) -> float:
         """Of the multiple of the identity that stands in for a Hessian where the gradient is ``g``.
 
-        Newton's step is then one of length 1 along -g, the first that quasi-Newton methods try.
+        Newton's step is then one of length 1 along -g, the first that quasi-Newton methods try; or a shorter one, if by
+        the last curvature known that one would lead far beyond the minimum. Twice that curvature, for another direction
+        may have a greater one.
         """
         norm = 0.0 if g is None else float(np.linalg.norm(g))
+        with np.errstate(all="ignore"):
+            product, direction = self.known_curvature
+            known = 2.0 * float(np.sqrt(product / direction)) if direction else 0.0
+        norm = max(norm, known) if known < math.inf else norm
         return norm if 0.0 < norm < math.inf else 1.0
+
+    def begin_again(self, best: Visit) -> None:
+        """A method that knows nothing starts from there."""
+        self.streak = 0
+        self.base = best if best.sound and best.g is not None else None
 
     def _worse(self, history: Sequence[Any]) -> float:
         for record in history[self._looked_at :]:

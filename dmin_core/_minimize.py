@@ -162,8 +162,9 @@ def minimize(
     dmin's own, called ``device-…``. SciPy's work in float64 on the host, dmin's where the arrays are; leaves keep
     their dtype inside ``fun``. Differences from SciPy: ``fun`` sees the nest, what a method cannot do is an error and
     not a warning, and the answer is the best point seen. After the start a value or derivative that is not finite
-    counts as +inf, shortens the step, and is counted in ``nfail``. A run that ends because no step lowers ``fun`` by
-    more than the leaves' precision can show has ``success`` True.
+    counts as +inf, shortens the step, and is counted in ``nfail``; a method that gives up because of it begins again
+    from the best point, three times at most. A run that ends because no step lowers ``fun`` by more than the leaves'
+    precision can show has ``success`` True.
 
     Examples
     --------

@@ -195,6 +195,16 @@ class Problem:
         """Start the clock."""
         self.started = perf_counter()
 
+    def begin_again(self) -> np.ndarray:
+        """The best point, from which a method is started anew, (n,); it is not evaluated again."""
+        best = self.best
+        assert best is not None
+        x = best.x.copy() if self.bounds is None else np.clip(best.x, *self.bounds)
+        if best.sound and (best.g is not None or not self._uses_gradient):
+            self.last = best
+        self.failures.begin_again(best)
+        return x
+
     def forget(self) -> None:
         """Let go of what only a run needs: its history, graphs that were kept for products."""
         self.history, self._second, self._evaluate_product = [], None, None
@@ -256,7 +266,8 @@ class Problem:
         self._check_limits()
         try:
             h = self._product(x, v)
-            if math.isfinite(self._dot(h, h)) or np.isfinite(h).all():
+            if math.isfinite(square := self._dot(h, h)) or np.isfinite(h).all():
+                self.failures.known_curvature = square, self._dot(v, v)
                 return h
         except Exception as error:
             if not self.failures.include(error):
@@ -270,6 +281,7 @@ class Problem:
         try:
             matrix = self._hessian(x)
             if np.isfinite(matrix).all():
+                self.failures.known_curvature = float(np.vdot(matrix, matrix)), self.n
                 return matrix
         except Exception as error:
             if not self.failures.include(error):

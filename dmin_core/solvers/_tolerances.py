@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .._leaves import dtype_name
-from .._problem import Problem
+from .._problem import Problem, Visit
 from . import SCIPY_METHODS
 
 DEFAULTS: dict[str, dict[str, tuple[float, float]]] = {
@@ -74,10 +74,16 @@ def judge(name: str, problem: Problem, report: Mapping[str, Any]) -> Mapping[str
         return report
     if report.get("status") != NO_DECREASE.get(name, -1):
         return report
-    # A trust region whose step is too short to change x has tried nothing since.
-    unmoved = name in TRUST_REGIONS and problem.best is problem.last
+    # A trust region whose step is too short to change x has tried nothing since. One that went to a better point where
+    # its model had promised none ends at the point before.
+    unmoved = name in TRUST_REGIONS and problem.best is problem.last and _is_at(report, problem.best)
     if not (unmoved or problem.precision.reached(problem.best)):
         return report
     dtype = dtype_name(problem.tree.coarsest_dtype)
     message = f"Converged to the precision of {dtype}: no step lowers `fun` by more than that ({said})."
     return {**report, "success": True, "status": 0, "message": message}
+
+
+def _is_at(report: Mapping[str, Any], visit: Visit | None) -> bool:
+    """Whether the method itself ended at that point."""
+    return visit is not None and "x" in report and np.array_equal(report["x"], visit.x)

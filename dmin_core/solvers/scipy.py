@@ -11,13 +11,16 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from .._constrained import TOLERANCES
 from .._errors import DminError, MethodError
 from .._problem import Problem
 from ..hookspecs import hookimpl
 from . import SCIPY_METHODS, Method
 from ._fixed import minimize_free
-from ._tolerances import TRUST_REGIONS, judge, loosen
+from ._restarts import persevere
+from ._tolerances import NOT_FINITE, TRUST_REGIONS, judge, loosen
 from .constrained import Barrier, constraints_for, quasi_newton, report_of
 
 OURS = {
@@ -39,20 +42,36 @@ def describe(name: str) -> Method:
 def solve(
     name: str, problem: Problem, tol: float | None, callback: Callable[[Any], Any], options: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    from scipy.optimize import minimize
-
     if problem.bounds is not None and (problem.bounds[0] == problem.bounds[1]).all():
         return _nothing_to_do(problem)
     problem.failures.turns_back = name not in TRUST_REGIONS
     options = {**options, **loosen(name, problem, tol, options)}
     if name == "COBYLA" and problem.constraints:
         options.setdefault("catol", TOLERANCES[name][1])
+
+    def attempt(x0: np.ndarray, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        return _run(name, problem, x0, tol, callback, options)
+
+    return persevere(name, problem, attempt, options)
+
+
+def _run(
+    name: str,
+    problem: Problem,
+    x0: np.ndarray,
+    tol: float | None,
+    callback: Callable[[Any], Any],
+    options: Mapping[str, Any],
+) -> Mapping[str, Any]:
+    """The method from a point to its end."""
+    from scipy.optimize import minimize
+
     barrier = Barrier(problem, tol, options) if name == "trust-constr" else None
     try:
         report: Mapping[str, Any] = minimize_free(
             minimize,
             problem.value,
-            problem.x0,
+            x0,
             method=name,
             tol=tol,
             bounds=_bounds(problem),
@@ -111,7 +130,7 @@ def _broken_off(name: str, problem: Problem, error: Exception) -> Mapping[str, A
     what = f"{type(error).__name__}: {error}"
     if problem.best is None:
         raise MethodError(f"{name} does not work with these arguments and options. SciPy says: {what}") from error
-    return {"success": False, "status": 98, "message": f"{name} broke off in SciPy: {what}"}
+    return {"success": False, "status": NOT_FINITE, "message": f"{name} broke off in SciPy: {what}"}
 
 
 def solve_custom(
