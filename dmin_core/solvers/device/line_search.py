@@ -81,10 +81,10 @@ class Search(NamedTuple):
     done: Any
 
 
-def begin(arithmetic: Any, f: Any, slope: Any, t: Any) -> Search:
+def begin(arithmetic: Any, f: Any, slope: Any, t: Any, c1: Any = DECREASE) -> Search:
     """The search from value ``f`` and ``slope`` whose first trial is ``t``."""
     zero, no = arithmetic.number(0.0), arithmetic.truth(False)
-    reduced = (1.0 - DECREASE) * slope
+    reduced = (1.0 - c1) * slope
     return Search(
         t=t,
         low=zero,
@@ -108,13 +108,17 @@ def begin(arithmetic: Any, f: Any, slope: Any, t: Any) -> Search:
     )
 
 
-def advance(arithmetic: Any, search: Search, f0: Any, slope0: Any, f: Any, slope: Any, maxls: Any) -> Search:
-    """The search after its trial gave ``f`` and ``slope``; ``f0`` and ``slope0`` are those of its start."""
+def advance(arithmetic: Any, search: Search, f0: Any, slope0: Any, f: Any, slope: Any, limits: Any) -> Search:
+    """The search after its trial gave ``f`` and ``slope``; ``f0`` and ``slope0`` are those of its start.
+
+    ``limits`` has the constants of the conditions, ``c1`` and ``c2``, and ``maxls``, how many trials there may be.
+    """
+    c1, c2, maxls = limits.c1, limits.c2, limits.maxls
     a, t, low = arithmetic, search.t, search.low
     usable = a.isfinite(f) & a.isfinite(slope)
     near = a.abs(f - f0) <= NOISE * a.eps * a.abs(f0)
-    psi = a.pick(near, 0.5 * t * (slope0 + slope), f - f0) - DECREASE * t * slope0
-    psi_slope = slope - DECREASE * slope0
+    psi = a.pick(near, 0.5 * t * (slope0 + slope), f - f0) - c1 * t * slope0
+    psi_slope = slope - c1 * slope0
     enough = usable & (psi <= 0.0)
     better = usable & (f < search.best_f)
     best, best_f = a.pick(better, t, search.best), a.pick(better, f, search.best_f)
@@ -122,7 +126,7 @@ def advance(arithmetic: Any, search: Search, f0: Any, slope0: Any, f: Any, slope
     fall, curvature = a.abs(t * slope0), t * (slope - slope0)
     hope = a.pick(curvature > fall, 0.5 * fall * a.ratio(fall, curvature), 0.5 * fall)
     hope = a.pick(usable, a.maximum(search.hope, hope), search.hope)
-    accepted = enough & (a.abs(slope) <= -CURVATURE * slope0)
+    accepted = enough & (a.abs(slope) <= -c2 * slope0)
     if a.eager and accepted:  # the usual end, after which nothing more is wanted
         return search._replace(best=best, best_f=best_f, hope=hope, count=search.count + 1, accepted=True, done=True)
 

@@ -12,18 +12,19 @@ import numpy as np
 from ..._device_problem import DeviceProblem
 from ..._errors import InputError
 from ..._problem import Problem
-from . import lbfgs
-from .lbfgs import Lbfgs, Limits
+from . import descent, line_search
+from .descent import Limits
+from .lbfgs import Lbfgs
 from .loops import MANY, Compiled, InPython
 
 MESSAGES = {
-    lbfgs.GRADIENT: (True, 0, "The largest number of the (projected) gradient is at most gtol."),
-    lbfgs.VALUE: (True, 0, "The relative reduction of the value is at most ftol."),
-    lbfgs.RESOLUTION: (True, 0, "The value cannot be made lower: its precision is reached."),
-    lbfgs.EVALUATIONS: (False, 1, "The limit of {maxfun} evaluations (maxfun) was reached."),
-    lbfgs.ITERATIONS: (False, 1, "The limit of {maxiter} iterations (maxiter) was reached."),
-    lbfgs.FAILED: (False, 2, "No lower value was found along the gradient (line search, maxls = {maxls})."),
-    lbfgs.START: (False, 2, "The value or the gradient is not finite."),
+    descent.GRADIENT: (True, 0, "The largest number of the (projected) gradient is at most gtol."),
+    descent.VALUE: (True, 0, "The relative reduction of the value is at most ftol."),
+    descent.RESOLUTION: (True, 0, "The value cannot be made lower: its precision is reached."),
+    descent.EVALUATIONS: (False, 1, "The limit of {maxfun} evaluations (maxfun) was reached."),
+    descent.ITERATIONS: (False, 1, "The limit of {maxiter} iterations (maxiter) was reached."),
+    descent.FAILED: (False, 2, "No lower value was found along the gradient (line search, maxls = {maxls})."),
+    descent.START: (False, 2, "The value or the gradient is not finite."),
 }
 
 
@@ -48,6 +49,8 @@ def run_lbfgs(
     limits = Limits(
         gtol=number(given["gtol"]),
         ftol=number(given["ftol"]),
+        c1=number(line_search.DECREASE),
+        c2=number(line_search.CURVATURE),
         maxls=count(given["maxls"]),
         maxiter=count(min(given["maxiter"], MANY)),
         maxfun=count(0),
@@ -59,9 +62,9 @@ def run_lbfgs(
     finally:
         device.conclude()
     why = int(state.status)
-    if why == lbfgs.FAILED:
+    if why == descent.FAILED:
         hope = float(device.backend.to_numpy(state.hope) if device.traced else state.hope)
-        why = lbfgs.RESOLUTION if 0.0 <= hope <= device.noise() else why
+        why = descent.RESOLUTION if 0.0 <= hope <= device.noise() else why
     success, status, message = MESSAGES[why]
     return {
         "success": success,

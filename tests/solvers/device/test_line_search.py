@@ -1,6 +1,7 @@
 """A search ends at a point of the strong Wolfe conditions, and says so when values are too coarse to tell."""
 
 import math
+import types
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ EPS = float(np.finfo(float).eps)
 def search(phi, t=1.0, maxls=20, eps=EPS):
     """The search along ``phi``, a function from t to value and slope, and the trials it made."""
     arithmetic = Host(eps)
+    limits = types.SimpleNamespace(c1=DECREASE, c2=CURVATURE, maxls=maxls)
     f0, slope0 = phi(0.0)
     state, trials = begin(arithmetic, f0, slope0, t), []
     while not state.done:
         trials.append(state.t)
-        state = advance(arithmetic, state, f0, slope0, *phi(state.t), maxls)
+        state = advance(arithmetic, state, f0, slope0, *phi(state.t), limits)
     return state, trials
 
 
