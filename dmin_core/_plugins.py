@@ -106,6 +106,7 @@ def refresh() -> None:
     _listed.cache_clear()
     _spellings.cache_clear()
     _load.cache_clear()
+    _claimed.cache_clear()
     load_solver.cache_clear()
     _owner_of.cache_clear()
 
@@ -259,6 +260,7 @@ class Backend:
         self.exact_gradient = "value_and_grad" in own
         self.exact_hvp = "hvp" in own
         self.compiles = "compile" in own
+        self.plain_classes: dict[type, type] = {}
 
     def __repr__(self) -> str:
         return f"<backend {self.name!r} of {self.distribution} {self.version}>"
@@ -308,8 +310,12 @@ def get_backend(name: str) -> Backend:
         refresh()  # installed since (a notebook that ran pip)
     if name not in listed(BACKENDS):
         raise _absent(name)
-    entry = claim(BACKENDS, name)
-    return _load(_canonical(entry))
+    return _claimed(name, tuple(sys.path))
+
+
+@functools.lru_cache(maxsize=64)
+def _claimed(name: str, path: tuple[str, ...]) -> Backend:
+    return _load(_canonical(claim(BACKENDS, name)))
 
 
 def _absent(name: str) -> PluginError:

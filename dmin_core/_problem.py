@@ -325,12 +325,15 @@ class Problem:
             if self.last is None or not self.failures.include(error):
                 raise
             f, g = math.inf, None
-        visit = told = self._make_visit(kept, f, g, self.strict or self._is_feasible(kept))
+        strict = self.strict
+        visit = told = self._make_visit(kept, f, g, strict or self._is_feasible(kept))
         if self.last is None:
             self._first_value(visit)
         norm = math.nan if g is None else math.sqrt(self._dot(g, g))
-        if not math.isfinite(f if g is None else f + norm):
+        sound = math.isfinite(f if g is None else f + norm)
+        if not sound:
             told = self._stand_in(visit)
+            f = visit.f
         elif g is not None:
             # `_go_on`, but for the usual case without a call of it: this is the hot path.
             if self.failures.streak or self.influence.undecided:
@@ -338,8 +341,10 @@ class Problem:
             else:
                 self.failures.base = visit
         self.last = told
-        self.history.append((self.nfev, visit.f, norm, perf_counter() - self.started))
-        if visit.f < self._least or not self.strict:
+        self.history.append((self.nfev, f, norm, perf_counter() - self.started))
+        if sound and strict and f < self._least:
+            self.best, self._least = visit, f  # what `_compare` would find
+        elif f < self._least or not strict:
             self._compare(visit)
         elif told is visit and self.best is not None and self.best.sound:
             self.precision.note(self.best, visit)

@@ -19,7 +19,19 @@ from ._errors import CurvatureError
 
 T = TypeVar("T")
 
-HISTORY = np.dtype([("evaluation", np.int64), ("fun", float), ("grad_norm", float), ("seconds", float)])
+# Of NumPy's records from the outset, which `recarray` would make of it at every call.
+HISTORY = np.dtype(
+    (np.record, [("evaluation", np.int64), ("fun", float), ("grad_norm", float), ("seconds", float)])
+)
+
+
+OURS = frozenset(
+    (
+        *("x", "fun", "jac", "grad", "njev", "nhev", "nfev"),
+        *("method", "execution_time", "history", "time", "replayed"),
+    )
+)
+"""What a method's own report may not say."""
 
 
 class Result(OptimizeResult, Generic[T]):
@@ -314,24 +326,10 @@ class Intermediate(OptimizeResult):
 
 def as_history(records: Sequence[tuple[int, float, float, float]]) -> Any:
     """`Result.history` from what the problem noted down."""
-    return np.array(list(records), dtype=HISTORY).view(np.recarray)
+    return np.fromiter(records, HISTORY, len(records)).view(np.recarray)
 
 
 def merge(raw: Mapping[str, Any], fields: Mapping[str, Any]) -> Result[Any]:
     """A method's own report, overlaid with what dmin knows better."""
-    ours = {
-        "x",
-        "fun",
-        "jac",
-        "grad",
-        "njev",
-        "nhev",
-        "nfev",
-        "method",
-        "execution_time",
-        "history",
-        "time",
-        "replayed",
-    }
-    kept = {name: value for name, value in raw.items() if name not in ours}
+    kept = {name: value for name, value in raw.items() if name not in OURS}
     return Result({**kept, **fields})

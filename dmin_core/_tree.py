@@ -9,6 +9,7 @@ inside autograd cost what the objective costs.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Collection, Hashable, Sequence
@@ -175,8 +176,8 @@ class Tree:
         self.shapes = tuple(tuple(int(d) for d in a.shape) for a in arrays)
         self.dtypes = tuple(a.dtype for a in arrays)
         self.sizes = tuple(math.prod(shape) for shape in self.shapes)
-        self.ends = np.cumsum(self.sizes, dtype=int) if arrays else np.zeros(0, int)
-        self.n = int(sum(self.sizes))
+        self.ends = tuple(itertools.accumulate(self.sizes))
+        self.n = self.ends[-1] if self.ends else 0
         if not self.n:
             raise self._nothing()
         self._check_devices(arrays)
@@ -300,14 +301,24 @@ class Tree:
 
     def _find_special(self, arrays: Sequence[Any]) -> dict[int, Any]:
         """The variables that `fun` must not get as plain pieces of the vector (tensor subclasses)."""
-        plain = type(self.backend.from_numpy(np.zeros(1), self.prototype))
-        found = {}
+        plain = self._plain_class()
+        found: dict[int, Any] = {}
+        if all(type(like) is plain for like in arrays):
+            return found
         for k, like in enumerate(arrays):
             if type(like) is not plain:
                 piece = self.backend.from_numpy(np.zeros(self.shapes[k]), like)
                 if self.backend.restore(piece, like, True) is not piece:
                     found[k] = like
         return found
+
+    def _plain_class(self) -> type:
+        """The class of what the backend makes, which depends on the class of what it is to be like alone."""
+        known: dict[type, type] = self.backend.plain_classes
+        kind = type(self.prototype)
+        if kind not in known:
+            known[kind] = type(self.backend.from_numpy(np.zeros(1), self.prototype))
+        return known[kind]
 
     # -- names ------------------------------------------------------------------------------------------
 
@@ -364,10 +375,10 @@ class Tree:
         if self.backend.compiles and len(likes) >= MANY_LEAVES:
             pieces = self.backend.value(Cut(self.backend, self.shapes, self.dtypes))(self.point(x))
         else:
-            parts = np.split(x, self.ends[:-1])
+            make = self.backend.from_numpy
             pieces = [
-                self.backend.from_numpy(np.array(part).reshape(like.shape), like)
-                for part, like in zip(parts, likes, strict=True)
+                make(x[end - size : end].reshape(shape).copy(), like)
+                for end, size, shape, like in zip(self.ends, self.sizes, self.shapes, likes, strict=True)
             ]
         if classes:
             pieces = [self.backend.restore(piece, like, False) for piece, like in zip(pieces, likes, strict=True)]
@@ -419,7 +430,7 @@ class Tree:
         parts = []
         for i in self.variables:
             try:
-                parts.append(np.ravel(self.backend.to_numpy(self.leaves[i])))
+                parts.append(self.backend.to_numpy(self.leaves[i]).reshape(-1))
             except Exception as cause:
                 raise InputError(f"{self.path(i)} could not be copied to the host: {cause}") from cause
         x = np.concatenate(parts, dtype=float, casting="unsafe")
@@ -511,6 +522,7 @@ def _bits(dtype: Any) -> int:
     return FLOATS[dtype_name(dtype)]
 
 
+@functools.lru_cache(maxsize=64, typed=True)
 def _eps(dtype: Any) -> float:
     name = dtype_name(dtype)
     # bfloat16 keeps 8 bits of significand; NumPy has no dtype of that name.

@@ -8,6 +8,7 @@ distributions with an entry point in the group ``dmin.solvers`` and describe the
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -265,9 +266,14 @@ def describe(name: str) -> Method:
     """
     entry = claim(SOLVERS, _spelled(name))
     if entry.embedded:
-        return Method(entry.name, **EMBEDDED[entry.name])
+        return _embedded(entry.name)
     described: Method = load_solver(entry)["describe"](entry.name)
     return replace(described, distribution=entry.distribution)
+
+
+@functools.lru_cache(maxsize=64)
+def _embedded(name: str) -> Method:
+    return Method(name, **EMBEDDED[name])
 
 
 def solver(name: str) -> Callable[..., Any]:
