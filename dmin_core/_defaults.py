@@ -177,6 +177,10 @@ class Defaults:
         return self.backend.from_numpy(array, like)
 
     @hookimpl(trylast=True)
+    def on_host(self, fun: Any, like: Any) -> Any:
+        return None
+
+    @hookimpl(trylast=True)
     def own_array(self, size: Any, like: Any) -> Any:
         return False
 

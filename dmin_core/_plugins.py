@@ -215,6 +215,7 @@ class Backend:
     from_numpy: Callable[..., Any]
     device: Callable[..., str]
     value_and_grad: Callable[..., Any]
+    on_host: Callable[..., Any]
     hvp: Callable[..., Any]
     value: Callable[..., Any]
     value_with_aux: Callable[..., Any]

@@ -20,9 +20,7 @@ from ._errors import CurvatureError
 T = TypeVar("T")
 
 # Of NumPy's records from the outset, which `recarray` would make of it at every call.
-HISTORY = np.dtype(
-    (np.record, [("evaluation", np.int64), ("fun", float), ("grad_norm", float), ("seconds", float)])
-)
+HISTORY = np.dtype((np.record, [("evaluation", np.int64), ("fun", float), ("grad_norm", float), ("seconds", float)]))
 
 
 OURS = frozenset(

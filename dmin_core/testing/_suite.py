@@ -530,10 +530,35 @@ class BackendTests:
         if self.exact_gradient:
             must("value_and_grad", "must return value and gradient of one evaluation", res.njev, res.nfev)
 
+    def test_what_shares_the_hosts_memory_is_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """`on_host`, where it is there, runs through the points that the hooks it stands for run through."""
+        fun, x0, data = self._in_framework(rosenbrock(), self.widest)
+        tree = Tree(x0, self.hooks)
+        x = tree.pack_x0()
+        evaluate = self.hooks.on_host(Objective(fun, tree), tree.prototype)
+        if evaluate is None:
+            pytest.skip(f"{type(self).__name__} does not declare `on_host`: points are made by `feed`")
+        f, g = evaluate(x.copy(), *data)
+        must("on_host", "must return a Python float", type(f), float)
+        must("on_host", "must return a float64 host vector", (type(g), g.dtype), (np.ndarray, np.dtype(float)))
+        value, gradient = self.hooks.value_and_grad(Objective(fun, tree))(tree.layout.point(x.copy()), *data)
+        must_match("on_host", "must return the value of value_and_grad", f, float(self.hooks.to_numpy(value)))
+        must_match("on_host", "must return its gradient", g, tree.layout.join(gradient))
+        res = self._minimize(fun, x0, args=data, method="L-BFGS-B")
+        self._go_by_hooks(monkeypatch)
+        expected = self._minimize(fun, x0, args=data, method="L-BFGS-B")
+        must_match("on_host", "must lead through the same points", res.history.fun, expected.history.fun)
+        must("on_host", "must call fun once an evaluation", (res.nfev, res.njev), (expected.nfev, expected.njev))
+
+    def _go_by_hooks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have every evaluation go by `feed`, `value_and_grad` and `to_numpy`, which can be counted."""
+        monkeypatch.setattr(self.hooks, "on_host", lambda fun, like: None)
+
     def test_one_transfer_each_way(self, gradient_method: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """An evaluation takes one vector to the device and brings one, and the value, back."""
         fun, x0, data = self._in_framework(rosenbrock(), self.widest)
         n = flat(rosenbrock().start).size
+        self._go_by_hooks(monkeypatch)
         up = self._record(monkeypatch, "feed")
         made = self._record(monkeypatch, "from_numpy")
         down = self._record(monkeypatch, "to_numpy")
@@ -586,6 +611,7 @@ class BackendTests:
             return {name: 2.0 * (leaf - 2.0) for name, leaf in x.items()}
 
         jac = None if self.exact_gradient else slope  # differences of so many numbers would take all day
+        self._go_by_hooks(monkeypatch)
         up, down = self._record(monkeypatch, "feed"), self._record(monkeypatch, "to_numpy")
         res = self._minimize(fun, x0, method="L-BFGS-B", jac=jac, options={"maxiter": 3})
         fed, n = [before.size for before, _ in up], sum(sizes.values())

@@ -54,7 +54,7 @@ def from_numpy(array: np.ndarray, like: Tensor | None) -> Tensor:
         # Tensors made in inference mode can never be differentiated.
         with torch.inference_mode(False):
             return from_numpy(array, like)
-    if not (array.flags.c_contiguous and array.flags.writeable):
+    if not array.flags.carray:  # contiguous, aligned and writeable
         array = array.copy()
     if like is None:
         return torch.as_tensor(array, device=torch.get_default_device())
@@ -159,7 +159,11 @@ def _not_a_tensor(value: Any) -> ObjectiveError:
 def value_and_grad(fun: Callable[..., Any]) -> Callable[..., tuple[Tensor, Point]]:
     # Written out for the one flat vector, which a point is unless it is sharded: every call between here and `fun`
     # counts where `fun` itself takes microseconds.
-    def differentiate(point: Point, args: tuple[Any, ...]) -> tuple[Tensor, Point]:
+    def evaluate(point: Point, *args: Any) -> tuple[Tensor, Point]:
+        # Switching what is switched already costs a tenth of what dmin may cost on a small objective.
+        if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            with _differentiating():
+                return evaluate(point, *args)
         variables = (point[0].detach().requires_grad_(),) if len(point) == 1 else _variables(point)
         value = fun(variables, *args)
         if not isinstance(value, Tensor):
@@ -171,12 +175,26 @@ def value_and_grad(fun: Callable[..., Any]) -> Callable[..., tuple[Tensor, Point
             return value.detach(), gradient
         return value.detach(), _filled(gradient, variables)
 
-    def evaluate(point: Point, *args: Any) -> tuple[Tensor, Point]:
-        # Switching what is switched already costs a tenth of what dmin may cost on a small objective.
-        if torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
-            return differentiate(point, args)
-        with _differentiating():
-            return differentiate(point, args)
+    return evaluate
+
+
+@hookimpl
+def on_host(fun: Callable[..., Any], like: Tensor) -> Callable[..., tuple[float, np.ndarray]] | None:
+    if type(like) not in (Tensor, torch.nn.Parameter) or not like.is_cpu or like.dtype is not torch.float64:
+        return None
+
+    def evaluate(x: np.ndarray, *args: Any) -> tuple[float, np.ndarray]:
+        if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            with _differentiating():
+                return evaluate(x, *args)
+        vector = torch.from_numpy(x if x.flags.carray else x.copy()).requires_grad_()
+        value = fun((vector,), *args)
+        if not isinstance(value, Tensor):
+            raise _not_a_tensor(value)
+        if not value.requires_grad:
+            return value.item(), np.zeros_like(x)
+        gradient: Tensor | None = torch.autograd.grad(value, vector, allow_unused=True)[0]
+        return value.item(), np.zeros_like(x) if gradient is None else to_numpy(gradient)
 
     return evaluate
 
