@@ -84,6 +84,8 @@ def _intermediate(state: Any, problem: Problem) -> Intermediate:
 
     if hasattr(state, "download"):  # a device method's
         fields = {"fun": state.fun, "nit": problem.nit, "nfev": problem.nfev, "njev": problem.njev}
+        if problem.replayed is not None:
+            fields["replaying"] = False  # what the file has is not gone through again
         return Intermediate(lambda: problem.tree.restore(state.download()), **fields)
     x = _x(state)
     fields = {name: value for name, value in state.items() if _is_single(value)} if isinstance(state, dict) else {}

@@ -1,9 +1,10 @@
 """Checkpoints: every answer of the user's code is written down, and given again to the same run started anew.
 
 A solver's state is not saved: SciPy's cannot be reached, and a format for each method's would be wrong for the next
-version. But a solver is a deterministic function of the answers that it gets. So a run that was killed is started again
-from its beginning, and while the file has answers it gets those, at the price of the solver's own arithmetic. It then
-stands where it was, to the last bit, and goes on. The same few lines serve every method, a third party's too.
+version. (A device method's can be, and is: `_snapshots`.) But a solver is a deterministic function of the answers that
+it gets. So a run that was killed is started again from its beginning, and while the file has answers it gets those, at
+the price of the solver's own arithmetic. It then stands where it was, to the last bit, and goes on. The same few lines
+serve every method, a third party's too.
 
 Each answer is kept with a hash of its question (what was asked, at which x, along which v). A solver that asks
 something else than the file has, because another version of SciPy or another BLAS takes another step, is stopped: its
@@ -69,6 +70,10 @@ class Checkpoint:
     fsync : bool, optional
         Whether each record is to be on the disk before the run goes on, so that it outlives not only the process but
         a power cut.
+    every : float, optional
+        For methods on the device, whose state is written, and not their answers: how many seconds to leave at least
+        between two times; 0 writes after each iteration, or each stretch of a compiled loop. Default: as often as takes
+        a twentieth of the time, and not more than once a second.
 
     Examples
     --------
@@ -87,6 +92,7 @@ class Checkpoint:
     path: str | os.PathLike[str]
     limit: float = 8 * GIB
     fsync: bool = False
+    every: float | None = None
 
 
 def check_checkpoint(checkpoint: Any) -> Checkpoint:
@@ -108,7 +114,10 @@ def check_checkpoint(checkpoint: Any) -> Checkpoint:
         raise InputError(f"The directory {os.path.dirname(path)!r} of the checkpoint does not exist; make it first.")
     if isinstance(limit, bool) or not isinstance(limit, int | float | np.number) or not limit > 0:
         raise InputError(f"The limit of a Checkpoint must be a positive number of bytes, not {limit!r}.")
-    return Checkpoint(path, float(limit), bool(given.fsync))
+    every: Any = given.every
+    if every is not None and (isinstance(every, bool) or not isinstance(every, int | float | np.number) or every < 0):
+        raise InputError(f"every of a Checkpoint must be a number of seconds, not {every!r}.")
+    return Checkpoint(path, float(limit), bool(given.fsync), None if every is None else float(every))
 
 
 def recorded(run: Callable[..., Any], checkpoint: Checkpoint, method: str) -> Callable[..., Any]:
@@ -125,9 +134,33 @@ def recorded(run: Callable[..., Any], checkpoint: Checkpoint, method: str) -> Ca
 def _opened(
     checkpoint: Checkpoint, problem: Problem, method: str, tol: float | None, options: Mapping[str, Any]
 ) -> Iterator[None]:
-    from ._identity import differences, identify
+    from ._identity import identify
 
     identity = identify(problem, method, tol, options)
+    file = open_file(checkpoint, identity)
+    try:
+        log = Log(file, problem, checkpoint.limit, identity["versions"])
+        calls = [name for name in (*KINDS, *CHECKS) if hasattr(problem, name)]
+        problem.intercept(log.around, calls)
+        try:
+            yield
+        finally:
+            problem.release(calls)
+            log.conclude()
+    finally:
+        file.close()
+
+
+def open_file(checkpoint: Checkpoint, identity: dict[str, Any]) -> LogFile:
+    """The file of the run that is so identified, new or gone on with.
+
+    Raises
+    ------
+    CheckpointError
+        It is another run's, or no such file, or in use.
+    """
+    from ._identity import differences
+
     file = LogFile(os.fspath(checkpoint.path), checkpoint.fsync)
     try:
         if file.header is None:
@@ -139,16 +172,10 @@ def _opened(
                 f"The checkpoint {file.path!r} is of another run: {'; '.join(found[:3])}{more}. "
                 f"Start with what it was, or name another file."
             )
-        log = Log(file, problem, checkpoint.limit, identity["versions"])
-        calls = [name for name in (*KINDS, *CHECKS) if hasattr(problem, name)]
-        problem.intercept(log.around, calls)
-        try:
-            yield
-        finally:
-            problem.release(calls)
-            log.conclude()
-    finally:
+    except BaseException:
         file.close()
+        raise
+    return file
 
 
 class Log:

@@ -191,6 +191,10 @@ class DeviceProblem:
         if len(problem.history) <= 2 and problem.influence.undecided:
             self.look(f, norm, gradient)
 
+    def hold(self, best: tuple[Point, float, Point, Any]) -> None:
+        """Take over the best evaluation of an earlier run."""
+        self.best, self._least = best, best[1]
+
     def note_all(self, values: np.ndarray, norms: np.ndarray, since: float) -> None:
         """Put the evaluations of a compiled stretch into the history; their times are spread evenly over it."""
         problem, now = self.problem, perf_counter() - self.problem.started

@@ -43,6 +43,15 @@ class Influence:
         if silent and second:
             self._warn("at the start and after a step")
 
+    @property
+    def seen(self) -> tuple[bool, list[int] | None]:
+        """What it knows, for another to go on with."""
+        return self.undecided, self._silent
+
+    @seen.setter
+    def seen(self, known: tuple[bool, list[int] | None]) -> None:
+        self.undecided, self._silent = known
+
     def conclude(self) -> None:
         """Warn of what only one gradient was computed for."""
         if self.undecided and self._silent:

@@ -7,9 +7,9 @@ Layout, little-endian throughout, every part a multiple of eight bytes::
     record        head of 72 bytes (`HEAD`, which ends in its own CRC-32), then an array of float64
     record …
 
-Nothing written is ever changed. A process killed by SIGKILL leaves at most one record that is cut short, at the
-end; whoever opens the file next cuts it off. Plain numbers and JSON: reading a file that somebody else wrote can run
-no code, as unpickling one could.
+Nothing written is ever changed, but for a file that is replaced as a whole (`LogFile.replace`). A process killed by
+SIGKILL leaves at most one record that is cut short, at the end; whoever opens the file next cuts it off. Plain numbers
+and JSON: reading a file that somebody else wrote can run no code, as unpickling one could.
 
 Arrays are checked by `digest` instead of a CRC, whose 110 µs for 10⁵ numbers would be a third of all that a checkpoint
 may cost beside an evaluation of 10 ms.
@@ -21,11 +21,12 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import struct
 import sys
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -126,20 +127,38 @@ class LogFile:
     def __init__(self, path: str, fsync: bool = False) -> None:
         self.path = path
         self.fsync = fsync
+        self._open()
         try:
-            # Not "a+b": on Linux that would write at the end even after a seek. Unbuffered: what is written is the
-            # system's at once, and outlives the process.
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-            self._file = os.fdopen(descriptor, "r+b", buffering=0)
-        except OSError as cause:
-            raise CheckpointError(f"The checkpoint {path!r} cannot be opened for writing: {cause}") from cause
-        self._lock = Lock(self._file.fileno(), path)
-        try:
-            self._lock.take()
             self.header, self.end = self._read_header()
         except BaseException:
             self.close()
             raise
+
+    def _open(self) -> None:
+        while True:
+            try:
+                # Not "a+b": on Linux that would write at the end even after a seek. Unbuffered: what is written is the
+                # system's at once, and outlives the process.
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+                self._file = os.fdopen(descriptor, "r+b", buffering=0)
+            except OSError as cause:
+                raise CheckpointError(f"The checkpoint {self.path!r} cannot be opened for writing: {cause}") from cause
+            self._lock = Lock(self._file.fileno(), self.path)
+            try:
+                self._lock.take()
+            except BaseException:
+                self.close()
+                raise
+            if self._is_there(descriptor):
+                return
+            self.close()  # another run replaced it between the opening and the lock
+
+    def _is_there(self, descriptor: int) -> bool:
+        """Whether the open file is the one of that name."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         """Give the file back; may be called twice."""
@@ -276,6 +295,55 @@ class LogFile:
             raise
         self.end += HEAD.size + array.nbytes
 
+    def replace(self, header: Mapping[str, Any], records: Iterable[Record]) -> None:
+        """Have the file hold these records and no other, from one moment to the next.
+
+        They are written to a file beside it, whose name has ``.new`` at its end and which then takes its name. So a
+        process that is killed leaves the old one or the new one, whole.
+
+        Raises
+        ------
+        OSError, CheckpointError
+            They could not be written, and the file is as it was before.
+        """
+        target = os.path.realpath(self.path)  # a link to the file stays one
+        _make_way(target + ".new")
+        new = LogFile(target + ".new")
+        try:
+            new.write_header(header)
+            for record in records:
+                new.append(record)
+            if self.fsync:
+                os.fsync(new._file.fileno())
+            self._take_place(new, target)
+        except BaseException:
+            new.close()
+            with contextlib.suppress(OSError):
+                os.unlink(new.path)
+            raise
+        self.header, self.end = dict(header), new.end
+
+    def _take_place(self, new: LogFile, target: str) -> None:
+        if sys.platform == "win32":  # no file can be renamed there that is open, nor be the target
+            new.close()
+            self.close()
+            try:
+                os.replace(new.path, target)
+            finally:
+                self._open()
+            return
+        os.chmod(new.path, stat.S_IMODE(os.fstat(self._file.fileno()).st_mode))
+        os.replace(new.path, target)
+        self.close()
+        # Its lock was taken before it had this name, so that nobody came between.
+        self._file, self._lock = new._file, new._lock
+        if self.fsync:
+            folder = os.open(os.path.dirname(target), os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
     def _settle(self) -> None:
         if self.fsync:
             os.fsync(self._file.fileno())
@@ -284,6 +352,21 @@ class LogFile:
         view = memoryview(whole)
         while len(view):
             view = view[self._file.write(view) or 0 :]
+
+
+def _make_way(path: str) -> None:
+    """Remove what a killed run left half written; anything else of that name is somebody's, and stays.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    with contextlib.suppress(FileNotFoundError):
+        with open(path, "rb") as file:
+            ours = MAGIC.startswith(file.read(len(MAGIC)))
+        if not ours:
+            raise CheckpointError(f"{path!r} is in the way, and is not a checkpoint of dmin; move it elsewhere.")
+        os.unlink(path)
 
 
 # Locking -------------------------------------------------------------------------------------------------

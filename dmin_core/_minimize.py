@@ -34,7 +34,7 @@ from ._plugins import Backend, get_backend
 from ._problem import Problem, Stop
 from ._relay import Relay
 from ._tree import Tree
-from .solvers import COMMON_OPTIONS, SCIPY_METHODS, Method, able, describe, solver
+from .solvers import COMMON_OPTIONS, DEVICE_METHODS, SCIPY_METHODS, Method, able, describe, solver
 
 if TYPE_CHECKING:
     from ._result import Result
@@ -194,7 +194,7 @@ def minimize(
     # What belongs to one argument is imported where it is given: importing dmin must stay as cheap as importing NumPy.
     kept: Any = None
     if checkpoint is not None:
-        from ._checkpoint import check_checkpoint, recorded
+        from ._checkpoint import check_checkpoint
 
         kept = check_checkpoint(checkpoint)
     pair: Any = None
@@ -256,9 +256,7 @@ def minimize(
     if constrained:
         run = begun(run)
     if kept is not None:
-        if ability.on_device:
-            raise NotSupportedYet(f"{ability.name} cannot be resumed from a checkpoint in this version; leave it out.")
-        run = recorded(run, kept, ability.name)
+        run = _checkpointed(run, kept, ability, problem)
     with _shown(progress, problem, ability.name, options):
         result: Result[T] = _run(run, problem, ability.name, tol, watch(callback, problem, ability.name), options)
     if options.get("disp"):
@@ -452,6 +450,17 @@ def _shown(progress: bool, problem: Problem, method: str, options: Mapping[str, 
     from ._progress import Progress
 
     return Progress(problem, method, options)
+
+
+def _checkpointed(run: Callable[..., Any], checkpoint: Any, ability: Method, problem: Problem) -> Callable[..., Any]:
+    if ability.name in DEVICE_METHODS and problem.scheme is None:
+        from ._snapshots import kept
+
+        return kept(run, checkpoint, ability.name)
+    # Differences are taken on the host for device methods too, one value at a time: no answer of these is lost.
+    from ._checkpoint import recorded
+
+    return recorded(run, checkpoint, ability.name)
 
 
 def _runner(method: Any, ability: Method) -> Callable[..., Any]:

@@ -112,6 +112,8 @@ class Problem:
 
     constraints: Sequence[Any] = ()
     """None here: `ConstrainedProblem` has some."""
+    keeper: Any = None
+    """The `Keeper` of a device method's state, where a checkpoint is asked for."""
 
     def __init__(
         self,

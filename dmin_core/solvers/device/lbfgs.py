@@ -174,4 +174,5 @@ class Lbfgs(Descent):
 
     def _free_square(self, trial: Trial) -> Any:
         """‖g‖² over the free variables."""
-        return trial.gg if self.bounds is None else trial.products[2 * self.m + 2, self.m]
+        # NumPy's float64 scalars, unlike Python's floats, would make float64 of float32 vectors.
+        return trial.gg if self.bounds is None else self.a.number(trial.products[2 * self.m + 2, self.m])

@@ -20,6 +20,7 @@ import optree
 from ..._aux import NOTHING
 from ..._device_problem import DeviceProblem
 from .arithmetic import Host, Traced
+from .descent import EVALUATIONS, ITERATIONS, RUNNING
 
 SECONDS = 0.25
 """How long a compiled stretch should take: as long as Ctrl-C may have to wait, beside the evaluation it is in."""
@@ -44,6 +45,7 @@ class InPython:
         self.dtype = device.like.dtype
         self.a = Host(device.eps)
         self.to_numpy = device.backend.to_numpy
+        self.keeper, put_row = device.problem.keeper, device.backend.put_row
         self.solver = make(
             arithmetic=self.a,
             xp=self.xp,
@@ -51,7 +53,7 @@ class InPython:
             observe=self.observe,
             record=self.record,
             loop=self.loop,
-            put_row=device.backend.put_row,
+            put_row=put_row if self.keeper is None else self.keeper.guard(put_row),
             beside=self.beside,
             bounds=device.bounds,
             times=_times(self.xp, device.like),
@@ -97,14 +99,33 @@ class InPython:
 
     def _run(self, history: tuple[Any, ...], limits: Any, on_iteration: Callable[[Any], None] | None) -> Any:
         state = self.solver.begin(self.device.start, self.device.zeros(), history)
-        if on_iteration is None:
+        if on_iteration is None and self.keeper is None:
             return self.solver.run(state, limits, None)[0]
+        keeper = self.keeper
+        if keeper is not None:
+            state, unseen = keeper.resume(self.device, state)
+            state = under(limits, state)
+            if unseen and on_iteration is not None:
+                on_iteration(state)
         while state.status == 0:
             before = state.nit
             state, _ = self.solver.run(state, limits._replace(until_iteration=before + 1), None)
-            if state.nit > before:
+            new = state.nit > before
+            if keeper is not None:
+                keeper.note(state, on_iteration is None or not new)
+            if new and on_iteration is not None:
                 on_iteration(state)
+                if keeper is not None:
+                    keeper.note(state)
         return state
+
+
+def under(limits: Any, state: Any) -> Any:
+    """A state from a checkpoint under the limit on iterations that there is now."""
+    if int(state.nfev) == 0 or int(state.status) not in (RUNNING, ITERATIONS):
+        return state
+    status = RUNNING if int(state.nit) < int(limits.maxiter) else ITERATIONS
+    return state._replace(status=status if isinstance(state.status, int) else np.asarray(status, state.status.dtype))
 
 
 def _times(xp: Any, like: Any) -> Callable[..., Any]:
@@ -202,6 +223,14 @@ class Compiled:
         state: Any = begun.begin(device.start, device.zeros(), history)
         run: Any = None
         allowed, nit, seen_all = 1, 0, False
+        keeper = problem.keeper
+        if keeper is not None:
+            state, unseen = keeper.resume(device, state)
+            state, nit = under(limits, state), int(state.nit)
+            if unseen and on_iteration is not None:
+                on_iteration(state._replace(f=float(state.f), nit=nit))
+            if int(state.status):
+                return state
         while True:
             until = min(problem.nfev + allowed, MANY)
             stretched = limits._replace(
@@ -211,6 +240,10 @@ class Compiled:
             )
             if problem._limited:
                 problem._check_limits()
+            if keeper is not None:
+                if until + int(limits.maxls) >= problem.maxfun:  # where a search may be broken off
+                    keeper.write()
+                keeper.void()
             nest: Any = (state, stretched, begun.a.number(device.eps), device.bounds or ())
             leaves: list[Any]
             leaves, spec = optree.tree_flatten(nest)
@@ -234,8 +267,13 @@ class Compiled:
             if first or (problem.influence.undecided and not seen_all):
                 device.look(float(host[3]), math.sqrt(host[4]) if host[4] >= 0 else math.nan, state.g)
                 seen_all = not first
-            if nit_now > nit and on_iteration is not None:
+            new = nit_now > nit
+            if keeper is not None and status != EVALUATIONS:
+                keeper.note(state, on_iteration is None or not new)
+            if new and on_iteration is not None:
                 on_iteration(state._replace(f=float(host[3]), nit=nit_now))
+                if keeper is not None and status != EVALUATIONS:
+                    keeper.note(state)
             nit = nit_now
             if status:
                 return state._replace(status=status, nit=nit)
