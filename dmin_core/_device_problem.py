@@ -84,6 +84,10 @@ class DeviceProblem:
         """Zeros beside the point's arrays, with further dimensions before theirs."""
         return tuple(self._zeros((*lead, *(int(d) for d in array.shape)), array) for array in self.start)
 
+    def square(self) -> Any:
+        """An (n, n) array of zeros."""
+        return self._zeros((self.problem.n, self.problem.n), self.like)
+
     def _zeros(self, shape: tuple[int, ...], array: Any) -> Any:
         if self.traced and not _is_placed(array):
             # What is asked for by device is tied to it in JAX, and what is not would be compiled for apart.

@@ -5,8 +5,9 @@ is dmin's own, a nest of arrays and numbers, and its answers are as long as the 
 so often the state is brought to the host and written as it is, with what `Problem` counted: its history, its best
 point, its clock. A run that was killed goes on from the last one, and does again what it did since, to the same bits.
 
-Nothing here knows a method. What a state must keep to: it is a nest, and its arrays are written into by `put_row` only,
-after the evaluations of the iteration, so that the state before an evaluation that did not come to its end is whole.
+Nothing here knows a method. What a state must keep to: it is a nest, and its arrays are written into by `put_row` and
+``add_to`` only, after the evaluations of the iteration, so that the state before an evaluation that did not come to its
+end is whole.
 
 The file is `_logfile`'s: a header that says of which run, then one record that describes the state, one for each array,
 and one for the history. It is written beside the old one and put in its place by renaming, so that there is a whole
@@ -167,14 +168,14 @@ class Keeper:
         """What was noted is being written over."""
         self.boundary = None
 
-    def guard(self, put_row: Callable[..., Any]) -> Callable[..., Any]:
-        """`put_row` for a loop that Python runs, after which the state that was noted is not whole."""
+    def guard(self, write: Callable[..., Any]) -> Callable[..., Any]:
+        """`put_row` or ``add_to`` for a loop that Python runs, after which the state that was noted is not whole."""
 
-        def put(array: Any, index: Any, row: Any) -> Any:
+        def write_over(array: Any, *what: Any) -> Any:
             self.boundary = None
-            return put_row(array, index, row)
+            return write(array, *what)
 
-        return put
+        return write_over
 
     def conclude(self) -> None:
         """Write the last state, however the run ended, if it is whole."""

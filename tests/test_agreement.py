@@ -63,6 +63,10 @@ NOT_ALIKE = {
     # iterations multiply that: in NumPy alone, a gradient changed by its last bit moves these iterates by 1e-4. So TNC
     # is held to what all are where gradients agree to the last bit.
     ("TNC", "rosenbrock"),
+    # Its own sums are the frameworks', in their order, so that it is at the mercy of last bits in any case, and this
+    # path multiplies them: in NumPy alone, a gradient changed by its last bit moves these iterates by 1e-6 (SciPy's
+    # BFGS: by 1e-7). tests/solvers/device/test_runs.py has thirty iterations of a steadier one.
+    ("device-bfgs", "banana"),
 }
 
 

@@ -422,7 +422,7 @@ def test_bounds_and_frozen_leaves_in_a_run():
 
 # In every backend -----------------------------------------------------------------------------------------
 
-GRADIENTS = ["L-BFGS-B", "BFGS", "TNC", "trust-ncg", "trust-exact", "trust-constr", "device-lbfgs"]
+GRADIENTS = ["L-BFGS-B", "BFGS", "TNC", "trust-ncg", "trust-exact", "trust-constr", "device-lbfgs", "device-bfgs"]
 
 
 @pytest.mark.parametrize("compile", [None, False])

@@ -514,7 +514,7 @@ def test_fsync_waits_for_the_disk_once_a_state(path, monkeypatch):
 DRIVER = r"""
 import json, os, signal, sys, threading, time
 import numpy as np, optree
-from dmin_core import Checkpoint, get_backend, minimize
+from dmin_core import Checkpoint, get_backend, methods, minimize
 from dmin_core._logfile import LogFile
 from dmin_core.testing.problems import flat, rosenbrock
 
@@ -523,7 +523,7 @@ problem, host = rosenbrock(), get_backend(backend)
 xp = host.namespace(host.from_numpy(np.zeros(1), None))
 fun, x0, _ = problem.pose(xp, lambda values: host.from_numpy(np.array(values, dtype="float32"), None))
 given = {} if host.exact_gradient else {"jac": problem.gradient}
-options = {"ftol": 0.0, "gtol": 0.0}
+options = {name: 0.0 for name in ("ftol", "gtol") if name in methods()[method].options}
 
 def run(kept):
     # Watched, so that a compiled stretch is one iteration, and is killed somewhere.

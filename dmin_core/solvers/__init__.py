@@ -223,6 +223,12 @@ DEVICE_METHODS: dict[str, dict[str, Any]] = {
         "bounds": True,
         "options": ("maxcor", "ftol", "gtol", "maxiter", "maxls", *_DIFFERENCES),
     },
+    "device-bfgs": {
+        "on_device": True,
+        "gradient": True,
+        "private_x": True,
+        "options": ("maxiter", "gtol", "norm", "c1", "c2", "maxls", "hess_inv0", *_DIFFERENCES),
+    },
 }
 """dmin's own, whose vectors stay where the arrays are."""
 

@@ -121,8 +121,9 @@ class Descent:
         ``record(log, trial)`` is told of every evaluation, and returns what it keeps of them.
     loop : callable
         ``loop(condition, body, state)``.
-    put_row : callable
-        ``put_row(array, k, row)``, with which a history is written.
+    put_row, add_to : callable
+        ``put_row(array, k, row)`` and ``add_to(array, increment)``, with which a history is written: in place where
+        that can be.
     beside : callable
         From coefficients to an array that multiplies the history.
     bounds : pair of points, or None
@@ -139,19 +140,20 @@ class Descent:
         record: Callable[..., Any],
         loop: Callable[..., Any],
         put_row: Callable[..., Any],
+        add_to: Callable[..., Any],
         beside: Callable[[Any], Any],
         bounds: tuple[Point, Point] | None = None,
         times: Callable[..., Any] | None = None,
     ) -> None:
         self.a, self.xp = arithmetic, xp
         self.evaluate, self.observe, self.record, self.loop = evaluate, observe, record, loop
-        self.put_row, self.beside, self.bounds = put_row, beside, bounds
+        self.put_row, self.add_to, self.beside, self.bounds = put_row, add_to, beside, bounds
         self.times: Callable[..., Any] = xp.matmul if times is None else times
 
     # -- what a method adds ---------------------------------------------------------------------------------
 
-    def _forget(self) -> Any:
-        """The memory of a method that knows nothing yet; its ``size`` is 0."""
+    def _memory(self) -> Any:
+        """The memory that a run begins with; its ``size`` is 0 where that knows nothing."""
         raise NotImplementedError
 
     def _standing(self, state: State) -> Trial:
@@ -173,7 +175,7 @@ class Descent:
         a = self.a
         zero, none = a.number(0.0), a.count(0)
         return State(
-            history, x, zeros, zeros, self._forget(), zero, zero, zero, zero, zero, a.number(-1.0), none, none, none
+            history, x, zeros, zeros, self._memory(), zero, zero, zero, zero, zero, a.number(-1.0), none, none, none
         )
 
     def iterate(self, state: State, limits: Limits, log: Any) -> tuple[State, Any]:

@@ -49,7 +49,7 @@ class Lbfgs(Descent):
         super().__init__(**parts)
         self.m = m
 
-    def _forget(self) -> Memory:
+    def _memory(self) -> Memory:
         return coefficients.empty(self.a, self.m)
 
     def _standing(self, state: State) -> Trial:

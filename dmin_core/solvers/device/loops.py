@@ -54,6 +54,7 @@ class InPython:
             record=self.record,
             loop=self.loop,
             put_row=put_row if self.keeper is None else self.keeper.guard(put_row),
+            add_to=operator.iadd if self.keeper is None else self.keeper.guard(operator.iadd),
             beside=self.beside,
             bounds=device.bounds,
             times=_times(self.xp, device.like),
@@ -178,6 +179,7 @@ class Stretch:
             record=lambda log, trial: _note(self.backend, xp, log, trial),
             loop=self.backend.while_loop,
             put_row=self.backend.put_row,
+            add_to=operator.add,
             beside=lambda values: values,
             bounds=bounds if self.bounded else None,
         )
@@ -217,7 +219,7 @@ class Compiled:
         begun = self.make(
             arithmetic=_Numbers(device.eps, device.host_dtype),
             xp=device.xp,
-            **dict.fromkeys(("evaluate", "observe", "record", "loop", "put_row", "beside")),
+            **dict.fromkeys(("evaluate", "observe", "record", "loop", "put_row", "add_to", "beside")),
             bounds=device.bounds,
         )
         state: Any = begun.begin(device.start, device.zeros(), history)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..._device_problem import DeviceProblem
-from ..._errors import InputError
+from ..._errors import InputError, MethodError
 from ..._problem import Problem
 from . import descent, line_search
+from .bfgs import Bfgs
 from .descent import Limits
 from .lbfgs import Lbfgs
 from .loops import MANY, Compiled, InPython
@@ -27,13 +28,21 @@ MESSAGES = {
     descent.START: (False, 2, "The value or the gradient is not finite."),
 }
 
+LEAST = {"maxcor": 1, "maxiter": 0, "maxls": 1, "ftol": 0, "gtol": 0, "norm": 1}
+"""What options must be at least."""
+
+SEARCH = {"c1": line_search.DECREASE, "c2": line_search.CURVATURE}
+
+LARGEST = 46_340
+"""Variables that device-bfgs may have: n² still counts in 32 bits, and is 17 GB in float64."""
+
 
 def run_lbfgs(
     problem: Problem, tol: float | None, callback: Callable[[Any], Any], options: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """`device-lbfgs`."""
     tolerances = {} if tol is None else {"ftol": tol, "gtol": tol}
-    given = {"maxcor": 10, "ftol": 2.220446049250313e-09, "gtol": 1e-5, "maxiter": 15000, "maxls": 20}
+    given = {"maxcor": 10, "ftol": 2.220446049250313e-09, "gtol": 1e-5, "maxiter": 15000, "maxls": 20, **SEARCH}
     given.update(tolerances)
     given.update({name: value for name, value in options.items() if name in given})
     _check(given)
@@ -42,15 +51,59 @@ def run_lbfgs(
         problem._limited = True
     m = int(given["maxcor"])
     device = DeviceProblem(problem)
-    history = device.zeros(2 * m + 1)
     make = functools.partial(_make_lbfgs, m=m)
-    loop: Any = Compiled(device, make, ("lbfgs", m)) if device.traced else InPython(device, make)
+    return _run(device, make, ("lbfgs", m), device.zeros(2 * m + 1), callback, given)[1]
+
+
+def run_bfgs(
+    problem: Problem, tol: float | None, callback: Callable[[Any], Any], options: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """`device-bfgs`."""
+    n, eps = problem.n, problem.tree.coarsest_eps
+    # What the coarsest leaf can show, as for SciPy's methods (`_tolerances`).
+    gtol = max(1e-5, math.sqrt(eps)) if tol is None else tol
+    given = {"gtol": gtol, "norm": math.inf, "maxiter": 200 * n, "maxls": 20, **SEARCH}
+    given.update({name: value for name, value in options.items() if name in given})
+    _check(given)
+    begun = _initial_matrix(options.get("hess_inv0"), n)
+    device = DeviceProblem(problem)
+    if n > LARGEST:
+        raise _too_large(device, f"n is {n}, and may be {LARGEST}")
+    try:
+        history = (device.square() if begun is None else device.backend.from_numpy(begun, device.like),)
+    except Exception as cause:
+        raise _too_large(device, f"n is {n}, and there is no memory for that") from cause
+    norm = float(given["norm"])
+    make = functools.partial(_make_bfgs, norm=norm, given=begun is not None)
+    messages = {**MESSAGES, descent.GRADIENT: (True, 0, "The norm of the gradient is at most gtol.")}
+    # A fall of the value ends no run: none is that small.
+    given["ftol"] = -1.0
+    state, report = _run(device, make, ("bfgs", norm), history, callback, given, messages)
+    if int(state.memory.size):
+        matrix = device.backend.to_numpy(state.history[0])
+        report["hess_inv"] = 0.5 * (matrix + matrix.T)
+    else:
+        report["hess_inv"] = np.eye(n, dtype=device.host_dtype)
+    return report
+
+
+RUNS = {"device-lbfgs": run_lbfgs, "device-bfgs": run_bfgs}
+
+
+def _run(
+    device: DeviceProblem,
+    make: Callable[..., Any],
+    key: Hashable,
+    history: tuple[Any, ...],
+    callback: Callable[[Any], Any],
+    given: Mapping[str, Any],
+    messages: Mapping[int, tuple[bool, int, str]] = MESSAGES,
+) -> tuple[descent.State, dict[str, Any]]:
+    """A run of a `Descent` to its end: the last state, and what is reported of it."""
+    loop: Any = Compiled(device, make, key) if device.traced else InPython(device, make)
     number, count = (device.host_dtype.type, np.int32) if device.traced else (float, int)
     limits = Limits(
-        gtol=number(given["gtol"]),
-        ftol=number(given["ftol"]),
-        c1=number(line_search.DECREASE),
-        c2=number(line_search.CURVATURE),
+        **{name: number(given[name]) for name in ("gtol", "ftol", "c1", "c2")},
         maxls=count(given["maxls"]),
         maxiter=count(min(given["maxiter"], MANY)),
         maxfun=count(0),
@@ -65,27 +118,60 @@ def run_lbfgs(
     if why == descent.FAILED:
         hope = float(device.backend.to_numpy(state.hope) if device.traced else state.hope)
         why = descent.RESOLUTION if 0.0 <= hope <= device.noise() else why
-    success, status, message = MESSAGES[why]
-    return {
+    success, status, message = messages[why]
+    return state, {
         "success": success,
         "status": status,
-        "message": message.format(maxfun=problem.maxfun, **given),
+        "message": message.format(maxfun=device.problem.maxfun, **given),
         "nit": int(state.nit),
     }
-
-
-RUNS = {"device-lbfgs": run_lbfgs}
 
 
 def _make_lbfgs(**parts: Any) -> Lbfgs:
     return Lbfgs(**parts)
 
 
+def _make_bfgs(**parts: Any) -> Bfgs:
+    return Bfgs(**parts)
+
+
+def _initial_matrix(given: Any, n: int) -> np.ndarray | None:
+    """``hess_inv0``, on the host."""
+    if given is None:
+        return None
+    try:
+        matrix = np.array(given, dtype=float)
+    except (TypeError, ValueError) as cause:
+        raise InputError(f"options['hess_inv0'] must be a matrix of numbers: {cause}") from cause
+    if matrix.shape != (n, n):
+        raise InputError(f"options['hess_inv0'] must have shape {(n, n)}, not {matrix.shape}.")
+    try:
+        if not np.allclose(matrix, matrix.T, rtol=1e-6, atol=0.0):
+            raise InputError("options['hess_inv0'] must be symmetric.")
+        np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError as cause:
+        raise InputError("options['hess_inv0'] must be positive definite.") from cause
+    return matrix
+
+
+def _too_large(device: DeviceProblem, why: str) -> MethodError:
+    gigabytes = device.problem.n**2 * device.host_dtype.itemsize / 1e9
+    return MethodError(
+        f"device-bfgs keeps an n × n matrix on the device, here of {gigabytes:.3g} GB: {why}. device-lbfgs keeps "
+        f"maxcor pairs of vectors instead."
+    )
+
+
 def _check(given: Mapping[str, Any]) -> None:
-    for name, least in (("maxcor", 1), ("maxiter", 0), ("maxls", 1), ("ftol", 0), ("gtol", 0)):
+    for name, least in LEAST.items():
         value = given.get(name)
         if value is not None and not (isinstance(value, int | float | np.number) and value >= least):
             raise InputError(f"options[{name!r}] must be a number of at least {least}, not {value!r}.")
+    c1, c2 = given["c1"], given["c2"]
+    if not (isinstance(c1, float | np.floating) and isinstance(c2, float | np.floating) and 0.0 < c1 < c2 < 1.0):
+        raise InputError(
+            f"options['c1'] and options['c2'] must be numbers with 0 < c1 < c2 < 1, not {c1!r} and {c2!r}."
+        )
 
 
 def _notifier(device: DeviceProblem, callback: Any) -> Callable[[Any], None] | None:

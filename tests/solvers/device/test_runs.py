@@ -1,0 +1,248 @@
+"""What every method on the device promises, in every installed backend: what it keeps, where it stops."""
+
+import math
+
+import numpy as np
+import optree
+import pytest
+
+from dmin_core import Interrupted, ObjectiveError, backends, get_backend, minimize
+from dmin_core.testing.problems import flat, rosenbrock
+
+METHODS = ["device-lbfgs", "device-bfgs"]
+NEVER = {"device-lbfgs": {"ftol": 0.0, "gtol": 0.0}, "device-bfgs": {"gtol": 0.0}}
+"""Options with which no test of convergence holds."""
+USABLE = [name for name, info in backends().items() if info.error is None and info.devices]
+DIFFERENTIATING = [name for name in USABLE if get_backend(name).exact_gradient]
+
+
+def posed(backend, dtype="float64"):
+    """Rosenbrock's function in a backend, with its derivatives where the backend has none."""
+    problem, host = rosenbrock(), get_backend(backend)
+    xp = host.namespace(host.from_numpy(np.zeros(1), None))
+    fun, x0, _ = problem.pose(xp, lambda values: host.from_numpy(np.array(values, dtype=dtype), None))
+    return fun, x0, {} if host.exact_gradient else {"jac": problem.gradient}
+
+
+def chained(n, leaves=1):
+    """Rosenbrock's function of chains of numbers, by hand: value and gradient, and the start."""
+
+    def fun(x):
+        value, gradient = 0.0, {}
+        for name, leaf in x.items():
+            d, e = leaf[1:] - leaf[:-1] ** 2, 1 - leaf[:-1]
+            gradient[name] = np.zeros_like(leaf)
+            gradient[name][1:] += 200 * d
+            gradient[name][:-1] -= 400 * d * leaf[:-1] + 2 * e
+            value = value + np.sum(100 * d**2) + np.sum(e**2)
+        return value, gradient
+
+    return fun, {str(k): np.tile([-1.2, 1.0], n // 2) for k in range(leaves)}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backend", USABLE)
+def test_the_answer_is_the_lowest_value_of_the_history(backend, method):
+    fun, x0, given = posed(backend)
+    for limit in (1, 2, 3, 5, 8, 13):
+        result = minimize(fun, x0, method=method, options={"maxfun": limit}, **given)
+        assert result.nfev == len(result.history) == limit
+        assert result.fun == result.history.fun.min()
+        assert not result.success
+        assert "maxfun" in result.message
+        again = float(get_backend(backend).to_numpy(fun(result.x)))
+        assert again == pytest.approx(result.fun, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backend", USABLE)
+def test_limits_on_iterations_are_exact(backend, method):
+    fun, x0, given = posed(backend)
+    for limit in (1, 2, 7):
+        result = minimize(fun, x0, method=method, options={"maxiter": limit}, **given)
+        assert (result.nit, result.success, result.status) == (limit, False, 1)
+        assert "maxiter" in result.message
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backend", USABLE)
+def test_a_callback_sees_each_iterate_and_can_stop(backend, method):
+    fun, x0, given = posed(backend)
+    plain = minimize(fun, x0, method=method, **given)
+    seen = []
+
+    def watch(intermediate_result):
+        seen.append((intermediate_result.fun, intermediate_result.nit))
+        if len(seen) == 5:
+            raise StopIteration
+
+    result = minimize(fun, x0, method=method, callback=watch, **given)
+    assert (result.nit, result.status, result.success) == (5, 99, False)
+    assert [nit for _, nit in seen] == [1, 2, 3, 4, 5]
+    assert [f for f, _ in seen] == sorted((f for f, _ in seen), reverse=True)
+    assert result.fun == min(f for f, _ in seen)
+    # Being watched changes nothing but the length of the stretches.
+    np.testing.assert_array_equal(result.history.fun, plain.history.fun[: result.nfev])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backend", USABLE)
+def test_time_runs_out_before_an_evaluation(backend, method):
+    fun, x0, given = posed(backend)
+    result = minimize(fun, x0, method=method, options={"maxtime": 0.0}, **given)
+    assert (result.nfev, result.success) == (0, False)
+    assert "maxtime" in result.message
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backend", USABLE)
+def test_float32_ends_in_success(backend, method):
+    """Values near the minimum are equal, or noise: a clean stop, not a failed search."""
+    fun, x0, given = posed(backend, "float32")
+    result = minimize(fun, x0, method=method, options=NEVER[method], **given)
+    assert result.success
+    assert result.nfev < 200
+    x = flat(optree.tree_map(get_backend(backend).to_numpy, result.x))
+    np.testing.assert_allclose(x, 1.0, atol=2e-2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backend", USABLE)
+def test_a_value_that_is_not_finite_at_the_start_is_an_error(backend, method):
+    fun, x0, given = posed(backend)
+    bad = optree.tree_map(lambda leaf: leaf * 1e200, x0)
+    with pytest.raises(ObjectiveError, match="at the start"):
+        minimize(fun, bad, method=method, **given)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backend", DIFFERENTIATING)
+def test_the_objective_may_leave_its_domain(backend, method):
+    """Long first steps from here meet infinities and nan, and the search comes back."""
+    host = get_backend(backend)
+    xp = host.namespace(host.from_numpy(np.zeros(1), None))
+
+    def fun(x):
+        return xp.sum(1e4 * x - xp.log(x)) + xp.sum(xp.sqrt(2.0 - x))
+
+    with np.errstate(all="ignore"):
+        result = minimize(fun, host.from_numpy(np.array([1.0, 1.5]), None), method=method)
+    assert result.success
+    np.testing.assert_allclose(host.to_numpy(result.x), 1e-4, rtol=1e-3)
+    assert not np.isfinite(result.history.fun).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backend", DIFFERENTIATING)
+def test_a_leaf_without_influence_is_named(backend, method):
+    host = get_backend(backend)
+    xp = host.namespace(host.from_numpy(np.zeros(1), None))
+    x0 = {name: host.from_numpy(np.ones(3), None) for name in ("used", "unused")}
+    with pytest.warns(RuntimeWarning, match=r"x0\['unused'\]"):
+        minimize(lambda x: xp.sum((x["used"] - 3.0) ** 2) + 0.0 * xp.sum(x["unused"]), x0, method=method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backend", DIFFERENTIATING)
+def test_compiled_and_eager_loops_take_the_same_path(backend, method):
+    fun, x0, given = posed(backend)
+    eager = minimize(fun, x0, method=method, compile=False, **given)
+    result = minimize(fun, x0, method=method, **given)
+    assert (result.nfev, result.nit) == (eager.nfev, eager.nit)
+    np.testing.assert_allclose(result.history.fun[:30], eager.history.fun[:30], rtol=1e-7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_interruption_hands_over_the_best_point(method):
+    fun, x0 = chained(10)
+    calls = [0]
+
+    def interrupted(x):
+        calls[0] += 1
+        if calls[0] == 12:
+            raise KeyboardInterrupt
+        return fun(x)
+
+    with pytest.raises(Interrupted) as caught:
+        minimize(interrupted, x0, jac=True, method=method)
+    result = caught.value.result
+    assert result.fun == result.history.fun.min()
+    assert fun(result.x)[0] == result.fun
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_users_arrays_may_be_written_into(method):
+    fun, x0 = chained(10)
+    gradient = np.zeros(10)
+
+    def writes(x):
+        value, slope = fun(x)
+        gradient[:] = slope["0"]
+        x["0"][:] = math.nan
+        return value, {"0": gradient}
+
+    np.testing.assert_array_equal(
+        minimize(writes, x0, jac=True, method=method).history.fun,
+        minimize(fun, x0, jac=True, method=method).history.fun,
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_half_precision_leaves_have_a_solver_in_single(method):
+    """The solver's vectors keep what the leaves lose: steps smaller than a leaf's last digit add up."""
+
+    def fun(x):
+        d = x.astype(np.float32) - np.float32(1.0)
+        return np.float32(d @ d), (2 * d).astype(np.float16)
+
+    result = minimize(fun, np.full(5, 3.0, np.float16), jac=True, method=method)
+    assert result.x.dtype == np.float16
+    np.testing.assert_allclose(result.x.astype(float), 1.0, atol=2e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_wrong_gradient_is_no_success(method):
+    fun, x0 = chained(10)
+
+    def wrong(x):
+        value, gradient = fun(x)
+        return value, {"0": -gradient["0"]}
+
+    result = minimize(wrong, x0, jac=True, method=method)
+    assert not result.success
+    assert "line search" in result.message
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backend", DIFFERENTIATING)
+def test_thirty_iterations_are_the_same_in_every_backend(backend, method):
+    """To 1e-8, with NumPy and a gradient by hand as the reference, on a convex function of forty variables."""
+    scale = np.geomspace(1.0, 300.0, 40)
+
+    def posed_in(xp, scale):
+        return lambda x: 0.5 * xp.sum(scale * (x - 1.0) ** 2) + 0.1 * xp.sum((x[1:] - x[:-1]) ** 4)
+
+    def gradient(x):
+        bend = 0.4 * (x[1:] - x[:-1]) ** 3
+        g = scale * (x - 1.0)
+        g[1:] += bend
+        g[:-1] -= bend
+        return g
+
+    def iterates(name, **given):
+        host, rows = get_backend(name), []
+        xp = host.namespace(host.from_numpy(np.zeros(1), None))
+
+        def note(x):
+            rows.append(host.to_numpy(x))
+            if len(rows) == 30:
+                raise StopIteration
+
+        fun = posed_in(xp, host.from_numpy(scale, None))
+        x0 = host.from_numpy(np.tile([3.0, -2.0], 20), None)
+        minimize(fun, x0, method=method, callback=note, options=NEVER[method], **given)
+        return np.array(rows)
+
+    reference = iterates("numpy", jac=gradient)
+    assert len(reference) == 30
+    np.testing.assert_allclose(iterates(backend), reference, rtol=1e-8)
