@@ -28,6 +28,7 @@ nox.options.sessions = [
     "unit",
     "types",
     "docs",
+    "build",
     "packaging",
     "examples",
     "pythons",
@@ -380,11 +381,20 @@ def demo(session: nox.Session) -> None:
     session.run(python, "examples/beta_calibration.py", *arguments, external=True, env=WHEELS_ONLY)
 
 
-@nox.session(venv_backend="none")
+@nox.session(reuse_venv=True)
 def build(session: nox.Session) -> None:
-    """Put an sdist and a wheel of every distribution into dist/."""
+    """Put an sdist and a wheel of every distribution into dist/, and check them as an index would."""
     wheel(session, "dmin_core")
-    for path in sorted(DIST.iterdir()):
+    session.install("--quiet", "-c", "constraints.txt", "twine", "cffconvert")
+    files = sorted(DIST.iterdir())
+    session.run("twine", "check", "--strict", *map(str, files))
+    session.run("cffconvert", "--validate", "-i", "CITATION.cff")
+    for ending in (".tar.gz", ".whl"):
+        if sum(path.name.endswith(ending) for path in files) != 1 + len(PLUGINS):
+            session.error(
+                f"dist/ must hold one {ending} of each distribution, and holds {[path.name for path in files]}"
+            )
+    for path in files:
         session.log(f"{path.relative_to(ROOT)}  {path.stat().st_size:,} bytes")
 
 

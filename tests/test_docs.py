@@ -38,7 +38,7 @@ DESIGN = ROOT / "docs" / "design.md"
 MIGRATE = ROOT / "docs" / "migrate.md"
 BACKEND = ROOT / "docs" / "write-a-backend.md"
 PAGES = [README, *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
-ALL_PAGES = [*PAGES, ROOT / "CHANGELOG.md"]
+ALL_PAGES = [*PAGES, *(ROOT / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY"))]
 
 FRAMEWORKS = (
     *("autograd", "dmin_autograd", "dmin_cupy", "cupy", "dmin_jax", "jax", "dmin_tf", "tensorflow", "keras"),
@@ -202,6 +202,21 @@ def table_in(page):
 @pytest.mark.parametrize("page", [README, CHOOSE], ids=lambda page: page.name)
 def test_the_table_of_methods_is_what_methods_says(page):
     assert [row[:6] for row in table_in(page)] == method_rows()
+
+
+# CONTRIBUTING.md -----------------------------------------------------------------------------------------
+
+
+def test_the_sessions_that_contributors_are_told_of_are_nox_s():
+    noxfile = ROOT / "noxfile.py"
+    if not noxfile.exists():
+        pytest.skip("an sdist has no noxfile.py")
+    functions = [node.name for node in ast.parse(noxfile.read_text("utf-8")).body if isinstance(node, ast.FunctionDef)]
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    lines = re.findall(r"nox -s ([^`\n]+?)(?: -- [^`]*)?`", text)
+    named = [name for line in lines for name in re.findall(r"\"(\w+)[^\"]*\"|(\w+)", line)]
+    assert len(named) >= 11
+    assert {quoted or bare for quoted, bare in named} <= set(functions)
 
 
 # docs/design.md ------------------------------------------------------------------------------------------
