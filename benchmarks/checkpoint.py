@@ -78,7 +78,7 @@ def measure(n, folder):
     _checkpoint.Log.around = timed(real, found)
     try:
         options = {"maxfun": EVALUATIONS, "ftol": 0, "gtol": 0}
-        result = minimize(Slow(n), np.zeros(n), jac=True, checkpoint=path, options=options)
+        result = minimize(Slow(n), np.zeros(n), jac=True, method="L-BFGS-B", checkpoint=path, options=options)
     finally:
         _checkpoint.Log.around = real
     return found, path.stat().st_size / result.nfev

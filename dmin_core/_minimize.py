@@ -19,6 +19,7 @@ import numpy as np
 
 from . import _differences as differences
 from ._callbacks import watch
+from ._choice import default_method
 from ._errors import (
     DminError,
     InputError,
@@ -80,8 +81,9 @@ def minimize(
         Further arguments of ``fun``, ``jac``, ``hess`` and ``hessp``.
     method : str or callable, optional
         One of `methods`, in any case. Default: ``'L-BFGS-B'`` (SciPy's own default without bounds, BFGS, keeps a
-        dense n × n matrix); with constraints ``'SLSQP'`` up to 200 variables, and beyond ``'trust-constr'``. A callable
-        is SciPy's protocol for custom methods, over the flat vector.
+        dense n × n matrix), or ``'device-lbfgs'`` where x0 is on an accelerator or large: ``Result.chosen`` then says
+        so (docs/device-methods.md has the rule). With constraints ``'SLSQP'`` up to 200 variables, and beyond
+        ``'trust-constr'``. A callable is SciPy's protocol for custom methods, over the flat vector.
     jac : None, True, callable or {'2-point', '3-point', 'cs'}, optional
         None: the framework's own derivative, or finite differences where it has none (NumPy). True: ``fun`` returns
         ``(value, gradient)``, the gradient nested as ``x0`` is. A callable: ``jac(x, *args)`` returns it. A string:
@@ -210,7 +212,11 @@ def minimize(
         from ._constraints import read_constraints
 
         constrained = read_constraints(constraints, x0, tree)
-    ability = _choose(method, tree.n if constrained else None)
+    chosen: str | None = None
+    name = method
+    if method is None:
+        name, chosen = default_method(tree, bool(constrained), jac, options)
+    ability = _choose(name)
     options = _check_options(options, ability)
     _check_steps(options, tree.n)
     if pair is not None and not ability.bounds:
@@ -250,6 +256,7 @@ def minimize(
         relative_step=options.get("finite_diff_rel_step"),
         absolute_step=options.get("eps"),
     )
+    problem.chosen = chosen
     # These report their iterations themselves; being called at each costs as much as the rest of a small evaluation.
     problem.unwatched = callback is None and ability.private_x and not {"maxfun", "maxtime"}.intersection(options)
     run = _runner(method, ability)
@@ -324,14 +331,7 @@ def _take_apart(x0: Any, backend: str | None, frozen: Any) -> tuple[Tree, np.nda
     return tree, tree.pack_x0()
 
 
-MANY = 200
-"""Variables from which on a constrained problem is not given to SLSQP, whose subproblems are dense."""
-
-
-def _choose(method: Any, constrained: int | None) -> Method:
-    """The method; by default one for what there is: ``constrained`` is n where there are constraints."""
-    if method is None:
-        return describe("L-BFGS-B" if constrained is None else "SLSQP" if constrained <= MANY else "trust-constr")
+def _choose(method: Any) -> Method:
     if callable(method):
         name = getattr(method, "__name__", type(method).__name__)
         return Method(name, True, True, True, True, True, strict_bounds=False)
@@ -529,6 +529,8 @@ def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
         "history": as_history(problem.history),
         "time": problem.seconds(),
     }
+    if problem.chosen is not None:
+        fields["chosen"] = problem.chosen
     if problem.replayed is not None:
         fields["replayed"] = problem.replayed
     answer = problem.settle(raw.get("x"), bool(raw.get("success")))

@@ -112,6 +112,8 @@ class Problem:
 
     constraints: Sequence[Any] = ()
     """None here: `ConstrainedProblem` has some."""
+    chosen: str | None = None
+    """Why the method is another than the usual one, where the user named none."""
     keeper: Any = None
     """The `Keeper` of a device method's state, where a checkpoint is asked for."""
 

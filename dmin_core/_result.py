@@ -57,6 +57,8 @@ class Result(OptimizeResult, Generic[T]):
         How many values, gradients, products or Hessians were not finite, or failed by an error of linear algebra (a
         matrix that is not positive definite). They count as +inf, and the method shortens its step.
     method, backend : str
+    chosen : str
+        Without ``method=``, where `minimize` took a method on the device: why.
     aux : object
         With ``has_aux=True``: what `fun` returned beside ``fun``, in the evaluation at ``x`` that gave it.
     history : numpy.recarray

@@ -149,6 +149,8 @@ class Tree:
         One entry a variable.
     n : int
         Length of the flat vector.
+    device : str
+        Where the variables are.
     layout : Layout
         What a point is best made of where the backend differentiates; `point` makes one flat vector always.
     """
@@ -288,6 +290,7 @@ class Tree:
                 f"The leaves of x0 are on more than one device: {which}. Move them to one; "
                 f"dmin does not choose for you."
             )
+        (self.device,) = first
 
     def _make_prototype(self, arrays: Sequence[Any]) -> Any:
         """An array of the flat vector's dtype, the widest of the leaves' but at least float32, and of its device."""
