@@ -18,9 +18,14 @@ import numpy as np
 from ._aux import NOTHING
 from ._leaves import dtype_name
 from ._objective import value_and_nest
+from ._plugins import get_backend
 from ._problem import Problem, Visit
 
 Point = tuple[Any, ...]
+
+FEW = 20_000
+"""Up to so many variables NumPy does the solver's arithmetic where it shares its memory with the framework (`on_host`):
+vectors that are short enough to stay in the processor's cache cost the calls, of which NumPy's take a third."""
 
 SHORT = 100_000
 """So many numbers come to the host as quickly as an operation over them is called."""
@@ -47,9 +52,14 @@ class DeviceProblem:
     def __init__(self, problem: Problem) -> None:
         self.problem, self.tree, self.backend = problem, problem.tree, problem.backend
         self.args = problem.objective_args
+        self.prototype = problem.tree.prototype
+        self.shared = problem._on_host is not None and problem.n <= FEW
+        if self.shared:
+            self.backend, self.prototype = get_backend("numpy"), np.zeros(1)
         self.start: Point = self._upload(problem.x0)
         self.like = self.start[0]
         self.xp = _namespace(self.backend, self.like)
+        self.on_host = isinstance(self.like, np.ndarray) and self.like.dtype == float
         self.bounds = None if problem.bounds is None else tuple(map(self._upload, problem.bounds))
         self.eps = problem.tree.coarsest_eps
         self.by_backend = problem.jac is None and problem.scheme is None
@@ -65,7 +75,7 @@ class DeviceProblem:
 
     def _upload(self, x: np.ndarray) -> Point:
         # Not `Tree.point`: what is fed may be NumPy's array itself, where only compiled functions take it.
-        make, like = self.backend.from_numpy, self.tree.prototype
+        make, like = self.backend.from_numpy, self.prototype
         return tuple(make(np.array(x[part]), like) for part in self.tree.layout.ranges)
 
     def download(self, point: Point) -> np.ndarray:
@@ -108,6 +118,8 @@ class DeviceProblem:
         problem = self.problem
         if problem.scheme is not None:
             return self._by_differences
+        if self.shared:
+            return self._in_shared_memory
         if self.by_backend:
             return self._by_backend
         return self._by_user if problem.jac is True else self._by_two_functions
@@ -145,6 +157,19 @@ class DeviceProblem:
     def _by_backend(self, point: Point) -> tuple[Any, Point]:
         pair: tuple[Any, Point] = self._timed(self.problem._evaluate_pair, point, self.args)
         return pair
+
+    def _in_shared_memory(self, point: Point) -> tuple[float, Point]:
+        problem, blas = self.problem, self.problem.blas
+        start = perf_counter()
+        if blas.needed:
+            blas.release()
+        try:
+            f, g = problem._on_host(point[0].copy(), *self.args)
+        finally:
+            if blas.needed:
+                blas.retake()
+            problem.in_objective += perf_counter() - start
+        return f, (g,)
 
     def _by_user(self, point: Point) -> tuple[Any, Point]:
         value, nest = value_and_nest(self._timed(self.problem._call_fun, self._copy(point), self.problem.args))

@@ -48,9 +48,13 @@ class Lbfgs(Descent):
     def __init__(self, m: int, **parts: Any) -> None:
         super().__init__(**parts)
         self.m = m
+        self.nothing: Any = None
 
     def _memory(self) -> Memory:
-        return coefficients.empty(self.a, self.m)
+        # Traced numbers belong to one trace, and none may outlive it.
+        if self.nothing is None or not self.a.eager:
+            self.nothing = coefficients.empty(self.a, self.m)
+        return self.nothing
 
     def _standing(self, state: State) -> Trial:
         """The start of a search as a trial, for a search that finds nothing lower."""
@@ -113,12 +117,12 @@ class Lbfgs(Descent):
     def _direct(self, trial: Trial, history: Any, memory: Memory, anew: Any) -> tuple[Point, Any, Memory]:
         """The direction -H g and the slope along it; -g where that would not lead downwards."""
         a = self.a
-        memory = a.choose(anew, coefficients.empty(a, self.m), memory)
+        memory = a.choose(anew, self._memory(), memory)
         gg = self._free_square(trial)
         of_s, of_y, of_g = coefficients.direction(a, memory)
         slope = a.total(of_s * memory.sg) + a.total(of_y * memory.yg) + of_g * gg
         upwards = a.negate(slope < 0.0)
-        memory = a.choose(upwards, coefficients.empty(a, self.m), memory)
+        memory = a.choose(upwards, self._memory(), memory)
         nothing = of_s * 0.0
         of_s, of_y = a.choose(upwards, (nothing, nothing), (of_s, of_y))
         of_g, slope = a.pick(upwards, a.number(-1.0), of_g), a.pick(upwards, -gg, slope)

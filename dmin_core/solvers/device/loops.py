@@ -50,7 +50,7 @@ class InPython:
             arithmetic=self.a,
             xp=self.xp,
             evaluate=device.evaluate,
-            observe=self.observe,
+            observe=self.look if device.on_host else self.observe,
             record=self.record,
             loop=self.loop,
             put_row=put_row if self.keeper is None else self.keeper.guard(put_row),
@@ -85,6 +85,10 @@ class InPython:
         numbers = host[:k].tolist()
         f = float(value) if aside else numbers.pop(0)
         return f, numbers, host[k:].reshape(tuple(shape))
+
+    def look(self, value: Any, scalars: list[Any], products: Any) -> Any:
+        """The same where the arrays are NumPy's, float64: nothing to read."""
+        return float(value), [float(each) for each in scalars], products
 
     def record(self, log: Any, trial: Any) -> Any:
         """Note down an evaluation."""

@@ -78,12 +78,42 @@ def test_evaluations_are_read_once_whatever_the_history(monkeypatch):
     reads, original = [], backend.to_numpy
     monkeypatch.setattr(backend, "to_numpy", lambda array: reads.append(array.shape) or original(array))
     fun, x0 = chained(40)
+    x0 = {"0": x0["0"].astype(np.float32)}  # NumPy's own float64 would be on the host as it is
     for maxcor in (2, 30):
         reads.clear()
         result = minimize(fun, x0, jac=True, method=METHOD, options={"maxcor": maxcor})
-        assert reads.count((2 * maxcor + 7 - 1,)) == result.nfev  # the value is a Python float here
+        assert reads.count((2 * maxcor + 7,)) == result.nfev
         # x0 at the door; the first two gradients, which are looked at; the answer and its gradient.
         assert len(reads) - result.nfev <= 6
+
+
+def test_few_variables_in_shared_memory_are_numpys():
+    """The same run as by the framework's operations."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    backend = get_backend("torch")
+
+    def fun(x):
+        return sum((100.0 * (a[1:] - a[:-1] ** 2) ** 2 + (1.0 - a[:-1]) ** 2).sum() for a in x.values())
+
+    x0 = {"a": torch.full((7,), -1.2, dtype=torch.float64), "b": torch.zeros((), dtype=torch.float64).expand(5)}
+    bounds = {"a": (None, 0.9)}
+    quick, kinds = minimize(fun, x0, method=METHOD, bounds=bounds), []
+    original = backend.value_and_grad
+
+    def counted(fun):
+        kinds.append("by the framework")
+        return original(fun)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "on_host", lambda fun, like: None)
+        patch.setattr(backend, "value_and_grad", counted)
+        slow = minimize(fun, x0, method=METHOD, bounds=bounds)
+    assert kinds
+    assert quick.success
+    assert slow.success
+    np.testing.assert_allclose(quick.history.fun[:30], slow.history.fun[:30], rtol=1e-8)
+    assert type(quick.x["a"]) is torch.Tensor
+    np.testing.assert_allclose(quick.x["a"], slow.x["a"], rtol=1e-3)
 
 
 def test_bounds_are_kept_at_every_evaluation():
@@ -155,7 +185,7 @@ def test_operations_an_iteration_do_not_grow_with_pairs_or_leaves(bounds):
             return function(*args, **(kwargs or {}))
 
     def operations(maxcor, leaves, limit):
-        x0 = [torch.full((5,), 3.0, dtype=torch.float64) for _ in range(leaves)]
+        x0 = [torch.full((5,), 3.0, dtype=torch.float32) for _ in range(leaves)]
 
         def fun(x):
             with torch.utils._python_dispatch._disable_current_modes():
