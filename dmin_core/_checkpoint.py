@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ._errors import CheckpointError, InputError, outside
-from ._logfile import FLAT, HEAD, LogFile, Record, digest
+from ._logfile import FLAT, HEAD, LogFile, Record, fingerprint
 from ._problem import Problem
 
 GIB = 2**30
@@ -186,6 +186,7 @@ class Log:
 
     def __init__(self, file: LogFile, problem: Problem, limit: float, versions: dict[str, str]) -> None:
         self.file, self.problem, self.limit, self.versions = file, problem, limit, versions
+        self.file.limit = limit
         self.writing = True
         self.wrote = False
         self.read = 0
@@ -202,7 +203,7 @@ class Log:
         def answer(*vectors: np.ndarray) -> Any:
             asked = kind
             for vector in vectors:
-                asked = digest(vector, asked)
+                asked = fingerprint(vector, asked)
             if self.next is not None and (record := self._find(kind, asked)) is not None:
                 return _put_together(record)
             nfev, njev = problem.nfev, problem.njev

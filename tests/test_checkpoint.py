@@ -22,7 +22,7 @@ from dmin_core import (
     get_backend,
     minimize,
 )
-from dmin_core._logfile import HEAD, PREFIX, LogFile, digest
+from dmin_core._logfile import HEAD, LONG, PREFIX, LogFile, Record, checksum, digest, fingerprint
 from dmin_core.solvers import SCIPY_METHODS
 from dmin_core.testing.problems import flat, rosenbrock
 
@@ -361,22 +361,46 @@ def test_a_callback_that_stopped_the_run_stops_it_again(path):
 
 
 @pytest.mark.parametrize("size", [1, 511, 513, 5000, 40_000])
-def test_the_digest_sees_any_number_that_changed_and_any_page_that_was_lost(size):
+@pytest.mark.parametrize("hashed", [digest, checksum])
+def test_a_hash_sees_any_number_that_changed_and_any_page_that_was_lost(hashed, size):
     for numbers in (np.full(size, -2.0), np.random.default_rng(0).standard_normal(size), np.arange(size) / 8):
-        before = digest(numbers)
-        assert digest(numbers.copy()) == before != digest(numbers, 1)
+        before = hashed(numbers)
+        assert hashed(numbers.copy()) == before
         for i in {0, 1, size // 2, size - 1} & set(range(size)):
             for change in (-numbers[i], np.nextafter(numbers[i], 9.0), numbers[i] + 1.0, np.nan):
                 changed = numbers.copy()
                 changed[i] = change
-                assert (digest(changed) == before) is (changed.tobytes() == numbers.tobytes())
+                assert (hashed(changed) == before) is (changed.tobytes() == numbers.tobytes())
         for first in range(0, size, 512):
             lost = numbers.copy()
             lost[first : first + 512] = 0.0
-            assert digest(lost) != before or lost.tobytes() == numbers.tobytes()
+            assert hashed(lost) != before or lost.tobytes() == numbers.tobytes()
+
+
+def test_a_digest_tells_lengths_dtypes_and_starts_apart():
+    assert digest(np.zeros(3)) != digest(np.zeros(3), 1)
     assert digest(np.zeros(3)) != digest(np.zeros(4))
     assert digest(np.float32([1, 2, 3])) != digest(np.float32([1, 2, 4]))
     assert digest(np.empty(0)) == digest(np.empty(0))
+
+
+@pytest.mark.parametrize("size", [1, 511, LONG, LONG + 1, 100_000, 1_000_003])
+def test_a_fingerprint_tells_questions_apart(size):
+    x = np.random.default_rng(0).standard_normal(size)
+    known = fingerprint(x, 2)
+    assert known == fingerprint(x.copy(), 2) != fingerprint(x, 3)
+    # A step in all variables, by the last bit of its length; and one in some.
+    assert known != fingerprint(x * (1 + 2.0**-52), 2)
+    step = np.zeros(size)
+    step[:: 1 + size // 1000] = 1e-9
+    assert known != fingerprint(x + step, 2)
+    assert known != fingerprint(np.roll(x, 1) if size > 1 else -x, 2)
+    assert fingerprint(x + 0j, 2) != fingerprint(x + 1e-200j, 2)
+    if size <= LONG:
+        for i in {0, size // 2, size - 1}:
+            changed = x.copy()
+            changed[i] = np.nextafter(x[i], 9.0)
+            assert known != fingerprint(changed, 2)
 
 
 # Torn and damaged files -----------------------------------------------------------------------------------
@@ -420,6 +444,54 @@ def test_zeros_that_a_file_system_left_at_the_end_are_cut_off(short, path):
     for blank in (HEAD.size, 200, 4096):
         path.write_bytes(data[: ends[-3]] + bytes(blank))
         assert run_short(path)[1] == expected
+
+
+def test_a_kill_at_any_byte_of_a_long_record_leaves_what_was_whole(tmp_path):
+    """Room is made for many records at once: what a kill leaves then ends in zeros, not at the last byte written."""
+    path, left = tmp_path / "run", tmp_path / "left"
+    file = LogFile(str(path))
+    file.write_header({})
+    arrays = [np.random.default_rng(k).standard_normal(5000) for k in range(3)]
+    ends = [file.end]
+    for k, array in enumerate(arrays):
+        file.append(Record(1, 1, 1, 1, k, 0.5, array, (0.0, 0.0, 0.0), 0))
+        ends.append(file.end)
+    data = path.read_bytes()
+    file.close()
+    assert path.stat().st_size == ends[-1] <= len(data)
+    inside = [*range(1, HEAD.size + 16), 4096, 20_000, ends[-1] - ends[-2] - 1]
+    for cut in [ends[-1], *(ends[-2] + i for i in inside)]:
+        whole = 3 if cut == ends[-1] else 2
+        for zeros in (0, 10_000, 200_000):
+            left.write_bytes(data[:cut] + bytes(zeros))
+            file = LogFile(str(left))
+            for array in arrays[:whole]:
+                np.testing.assert_array_equal(file.read().array, array)
+            assert file.read() is None
+            file.close()
+            assert left.stat().st_size == ends[whole]
+    # Damage that is no kill's.
+    left.write_bytes(data[: ends[1] + 100] + b"x" + data[ends[1] + 101 :])
+    file = LogFile(str(left))
+    file.read()
+    with pytest.raises(CheckpointError, match=f"damaged at byte {ends[1]}"):
+        file.read()
+    file.close()
+
+
+def test_room_is_made_within_the_limit_only(tmp_path):
+    sizes = []
+
+    def fun(x):
+        sizes.append(path.stat().st_size)
+        return np.sum((x - 1.0) ** 2 * np.arange(1, x.size + 1)), 2 * (x - 1.0) * np.arange(1, x.size + 1)
+
+    path = tmp_path / "run"
+    limit = 1_000_000
+    with pytest.warns(RuntimeWarning, match="as large as it may be"):
+        minimize(fun, np.zeros(10_000), jac=True, checkpoint=Checkpoint(path, limit=limit))
+    assert max(sizes) <= limit
+    assert path.stat().st_size <= limit
 
 
 def test_damage_in_the_middle_is_refused_and_the_remedy_works(short, path):
@@ -568,10 +640,10 @@ def test_another_file_is_never_overwritten(content, path):
 
 
 def test_a_later_version_of_the_format_is_refused(path, monkeypatch):
-    monkeypatch.setattr("dmin_core._logfile.VERSION", 2)
+    monkeypatch.setattr("dmin_core._logfile.VERSION", 3)
     write(path)
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match="has version 2 of the format, and this dmin writes 1"):
+    with pytest.raises(CheckpointError, match="has version 3 of the format, and this dmin writes 2"):
         write(path)
 
 
