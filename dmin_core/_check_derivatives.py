@@ -109,7 +109,10 @@ def check(problem: Problem, *, first: bool, second: bool, dense: bool, constrain
     problem.influence.undecided = False  # the run itself warns of leaves without influence
     first, second = first and problem.exact_gradient, second and problem.exact_product
     rows = _checked_rows(problem) if constrained else []
-    if not (first or second or rows):
+    curved = (
+        [block for block in problem.blocks if callable(getattr(block.constraint, "hess", None))] if constrained else []
+    )
+    if not (first or second or rows or curved):
         warnings.warn(
             "check_derivatives=True finds nothing to check: the method uses no derivatives, or they are differences.",
             RuntimeWarning,
@@ -133,6 +136,8 @@ def check(problem: Problem, *, first: bool, second: bool, dense: bool, constrain
         checker.check_product(dense)
     if rows:
         _check_jacobian(problem, x, rows)
+    for block in curved:
+        _ConstraintHessian(problem, x, block).check_product(dense=True)
 
 
 def _checked_rows(problem: Any) -> list[tuple[Any, int]]:
@@ -212,6 +217,7 @@ class _Checker:
         self.eps = self.tree.coarsest_eps
         self.tolerance = self.eps**0.4
         self.noise = 0.0
+        self.exact = problem.exact_gradient
 
     def must_be_deterministic(self) -> None:
         again = self.value(self.x)
@@ -373,13 +379,13 @@ class _Checker:
     # -- the Hessian product ------------------------------------------------------------------------------
 
     def check_product(self, dense: bool) -> None:
-        problem, everything = self.problem, np.ones(self.tree.n, dtype=bool)
-        reliable = self.eps if problem.exact_gradient else self.eps ** (2 / 3)
+        everything = np.ones(self.tree.n, dtype=bool)
+        reliable = self.eps if self.exact else self.eps ** (2 / 3)
         tried: list[tuple[float, tuple[float, int, Slope] | None]] = []
         for scale in self._scales():
             worst, doubt = None, 0.0
             for direction, stencil in self._directions(everything, scale):
-                product = problem.bare_product(self.x, direction, dense=dense)
+                product = self._product(direction, dense)
                 for excess, k, slope in self._compare_products(direction, stencil, product, reliable):
                     doubt = max(doubt, float(slope.doubt) / float(np.linalg.norm(direction)))
                     if excess > max(1.0, 0.0 if worst is None else worst[0]):
@@ -417,14 +423,18 @@ class _Checker:
             allowed = max(self.tolerance, reliable**0.4) * length + CAUTION * float(best.doubt)
             yield float(np.linalg.norm(best.got - best.expected)) / allowed if allowed else 0.0, k, best
 
+    def _product(self, direction: np.ndarray, dense: bool) -> np.ndarray:
+        return self.problem.bare_product(self.x, direction, dense=dense)
+
     def _gradient(self, y: np.ndarray) -> np.ndarray:
-        if self.problem.exact_gradient:
-            return self.problem.bare_gradient(y)
+        return self.problem.bare_gradient(y) if self.exact else self._gradient_by_differences(y)
+
+    def _gradient_by_differences(self, y: np.ndarray) -> np.ndarray:
         from ._differences import gradient
 
         problem = self.problem
         return gradient(
-            problem.bare_value,
+            self.value,
             y,
             scheme="3-point",
             eps=self.tree.eps(),
@@ -479,14 +489,16 @@ class _Checker:
                 return j, float(self.g[j]), slope.expected / float(finding.direction[j])
 
     def _wrong_product(self, leaf: int, slope: Slope) -> DerivativeError:
-        start = int(self.tree.ends[leaf]) - self.tree.sizes[leaf]
-        i = int(np.argmax(np.abs(slope.got - slope.expected)))
         given = self.problem.hess if callable(self.problem.hess) else self.problem.hessp
         name = "`hess`" if given is self.problem.hess and given is not None else "`hessp`" if given is not None else ""
         what = f"The Hessian from {name}" if name == "`hess`" else f"The Hessian product from {name}"
         if not name:
             what = f"{self.problem.backend.name}'s Hessian of `fun`"
-        of = "the gradient" if self.problem.exact_gradient else "`fun`"
+        return self._wrong(what, "the gradient" if self.exact else "`fun`", leaf, slope)
+
+    def _wrong(self, what: str, of: str, leaf: int, slope: Slope) -> DerivativeError:
+        start = int(self.tree.ends[leaf]) - self.tree.sizes[leaf]
+        i = int(np.argmax(np.abs(slope.got - slope.expected)))
         return DerivativeError(
             f"{what} disagrees with differences of {of} in {self.tree.variable_path(leaf)}, above all at "
             f"{self.tree.locate(start + i)}: its product with a random direction is {slope.got[i]:.6g} there, expected "
@@ -512,3 +524,47 @@ class _Checker:
                 RuntimeWarning,
                 stacklevel=outside(),
             )
+
+
+class _ConstraintHessian(_Checker):
+    """The user's ``hess(x, v)`` of one constraint, as the Hessian of the scalar v · c.
+
+    v is random, so that one comparison serves all of what the constraint returns; only where it is wrong is each number
+    looked at by itself.
+    """
+
+    def __init__(self, problem: Any, x: np.ndarray, block: Any, v: np.ndarray | None = None) -> None:
+        m = block.rows.stop - block.rows.start
+        rng = np.random.default_rng(1)
+        self.block, self.v = block, rng.choice([-1.0, 1.0], m) * rng.uniform(0.5, 1.5, m) if v is None else v
+        self.of_all: Any = problem
+        super().__init__(problem, x, self._weighted, self._weighted_at(problem, x), block.constraint.where)
+        self.exact = problem.has_exact_jacobian(block.constraint)
+
+    def _weighted(self, y: np.ndarray) -> float:
+        return self._weighted_at(self.of_all, y)
+
+    def _weighted_at(self, problem: Any, y: np.ndarray) -> float:
+        return float(self.v @ problem.bare_constraint_values(y)[self.block.rows])
+
+    def _product(self, direction: np.ndarray, dense: bool) -> np.ndarray:
+        return np.asarray(self.of_all.bare_constraint_hessian(self.block, self.x, self.v) @ direction)
+
+    def _gradient(self, y: np.ndarray) -> np.ndarray:
+        if not self.exact:
+            return self._gradient_by_differences(y)
+        return np.asarray(self.v @ self.of_all.bare_constraint_jacobian(self.block, y))
+
+    def _wrong_product(self, leaf: int, slope: Slope) -> DerivativeError:
+        where = self.block.constraint.where
+        if self.v.size > 1 and np.count_nonzero(self.v) > 1:
+            for v in np.eye(self.v.size):
+                row = _ConstraintHessian(self.of_all, self.x, self.block, v)
+                try:
+                    row.check_product(dense=True)
+                except DerivativeError as error:
+                    return error
+        elif self.v.size > 1:
+            where = self.of_all.locate_row(self.block.rows.start + int(np.argmax(np.abs(self.v))))
+        what = f"The Hessian of {where} from `hess` of {self.block.constraint.where}"
+        return self._wrong(what, "its Jacobian" if self.exact else "its values", leaf, slope)

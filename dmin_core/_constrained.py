@@ -313,6 +313,24 @@ class ConstrainedProblem(Problem):
         """c(x), (m,), as they are: nothing stands in for what is not finite, and nothing is remembered."""
         return self._assembled(x, self._nonlinear_values(np.array(x))).c
 
+    def bare_constraint_jacobian(self, block: Block, x: np.ndarray) -> np.ndarray:
+        """Rows of one constraint's Jacobian, (m, n), which is no difference; nan where it fails."""
+        i, parts = self.blocks.index(block), dict[int, np.ndarray]()
+        try:
+            if callable(getattr(block.constraint, "jac", None)):
+                return self._constraint_given(x, np.array([float(i)]))
+            self._hand_out(self._constraint_pair(x)[:, 1:], self._exact_constraints, parts)
+        except Exception as error:
+            if not self.failures.include(error):
+                raise
+            return np.full((block.rows.stop - block.rows.start, self.n), math.nan)
+        return parts[i]
+
+    def bare_constraint_hessian(self, block: Block, x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Hessian of v · c by the user's ``hess`` of one constraint, (n, n); v is as long as its rows."""
+        assert isinstance(block.constraint, Nonlinear)
+        return self._user_hessian_of(block, block.constraint, x, v)
+
     def _has_exact_product(self, constraint: Nonlinear) -> bool:
         return constraint.hess is None and self._is_exact(constraint) and self.backend.exact_hvp
 

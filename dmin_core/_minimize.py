@@ -121,8 +121,8 @@ def minimize(
         evaluation. Where ``fun`` is compiled, what of ``aux`` is no array is as it was when ``fun`` was traced.
     check_derivatives : bool, optional
         Compare gradient, Jacobians of constraints and, for methods that use them or where you give them, Hessian
-        products with differences at x0 before the run. About two evaluations a leaf, which are counted nowhere and
-        never leave the bounds.
+        products (of constraints where you give them) with differences at x0 before the run. About two evaluations a
+        leaf, which are counted nowhere and never leave the bounds.
     frozen : str, collection of str, dict or nest of bools, optional
         Leaves that are no variables: ``fun`` and the result get the objects of ``x0``, which may be of any dtype or
         framework. Named as in ``bounds``, or marked by a nest of bools that reaches as deep into x0's as it likes.

@@ -482,6 +482,98 @@ def test_a_jacobian_that_is_wrong_names_the_constraint_and_the_leaf(wrong, metho
     assert "got 0.9, expected 0.3" in str(caught.value)
 
 
+def disc_hess(p, v):
+    """Blocks of the Hessian of v · disc."""
+    b, w = v["both"][0], -v["both"][1] * np.sin(p["w"][1])
+    return {
+        "w": {"w": np.diag([2 * v["far"], 2 * v["far"] + w]), "b": np.array([b, 0.0])},
+        "b": {"w": np.array([b, 0.0]), "b": 2 * v["far"]},
+    }
+
+
+def with_disc(hess, jac=disc_jac, method="trust-constr"):
+    constraint = NonlinearConstraint(disc, -10, 10, jac=jac, hess=hess)
+    return check(
+        lambda p: np.sum(p["w"] ** 2) + p["b"] ** 2,
+        {"w": np.array([0.3, 0.4]), "b": np.array(0.5)},
+        jac=None if method == "COBYQA" else lambda p: {"w": 2 * p["w"], "b": 2 * p["b"]},
+        method=method,
+        constraints=[{"type": "ineq", "fun": lambda p: p["b"] + 10}, constraint],
+        options={"maxiter": 2},
+    )
+
+
+@pytest.mark.parametrize("method", ["SLSQP", "trust-constr", "COBYQA"])
+@pytest.mark.parametrize("jac", [disc_jac, "3-point"])
+def test_a_constraints_hessian_that_is_right_passes(jac, method):
+    calls = []
+
+    def hess(p, v):
+        calls.append(p)
+        return disc_hess(p, v)
+
+    with_disc(hess, jac, method)
+    assert calls
+
+
+@pytest.mark.parametrize("jac", [disc_jac, "3-point"])
+def test_a_constraints_hessian_that_is_wrong_names_the_number_and_the_leaf(jac):
+    def hess(p, v):
+        blocks = disc_hess(p, v)
+        blocks["w"]["w"][1, 1] += 5 * v["both"][1]
+        return blocks
+
+    of = "its Jacobian" if jac is disc_jac else "its values"
+    message = (
+        r"The Hessian of constraints\[1\]\['both'\]\[1\] from `hess` of constraints\[1\] disagrees with differences "
+        rf"of {of} in x0\['w'\], above all at x0\['w'\]\[1\]"
+    )
+    with pytest.raises(DerivativeError, match=message) as caught:
+        with_disc(hess, jac)
+    assert caught.value.path == "x0['w']"
+
+
+def test_a_hessian_wrong_in_two_leaves_names_the_worse():
+    def hess(p, v):
+        blocks = disc_hess(p, v)
+        blocks["w"]["w"][0, 0] += 0.1 * v["far"]
+        blocks["b"]["b"] = 50 * v["far"]
+        return blocks
+
+    with pytest.raises(DerivativeError, match=r"The Hessian of constraints\[1\]\['far'\] from") as caught:
+        with_disc(hess)
+    assert caught.value.path == "x0['b']"
+
+
+def test_a_constraint_of_one_number_is_named_as_it_is():
+    constraint = NonlinearConstraint(lambda x: x @ x, -10, 10, jac=lambda x: 2 * x, hess=lambda x, v: 3 * v * np.eye(2))
+    message = r"The Hessian of constraints from `hess` of constraints disagrees with differences of its Jacobian in x0"
+    with pytest.raises(DerivativeError, match=message):
+        check(lambda x: np.sum(x), np.ones(2), method="trust-constr", constraints=constraint)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_a_hessian_of_the_users_is_checked_beside_the_frameworks_jacobian(backend, factor):
+    host = get_backend(backend)
+    xp = host.namespace(host.from_numpy(np.zeros(1), None))
+    x0 = host.from_numpy(np.array([0.3, 0.4]), None)
+
+    def hess(x, v):
+        return np.diag(np.exp(host.to_numpy(x)) * host.to_numpy(v)) * factor
+
+    constraint = NonlinearConstraint(lambda x: xp.exp(x), -10, 10, hess=hess)
+
+    def run():
+        return check(lambda x: xp.sum(x**2), x0, constraints=constraint, method="trust-constr", options={"maxiter": 2})
+
+    if factor == 1.0:
+        run()
+        return
+    with pytest.raises(DerivativeError, match=r"The Hessian of constraints\[0\] from `hess` of constraints disagrees"):
+        run()
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_constraints_by_the_framework_are_checked_too_and_right(backend):
     host = get_backend(backend)
