@@ -109,9 +109,7 @@ def check(problem: Problem, *, first: bool, second: bool, dense: bool, constrain
     problem.influence.undecided = False  # the run itself warns of leaves without influence
     first, second = first and problem.exact_gradient, second and problem.exact_product
     rows = _checked_rows(problem) if constrained else []
-    curved = (
-        [block for block in problem.blocks if callable(getattr(block.constraint, "hess", None))] if constrained else []
-    )
+    curved = _blocks_with_hessian(problem) if constrained else []
     if not (first or second or rows or curved):
         warnings.warn(
             "check_derivatives=True finds nothing to check: the method uses no derivatives, or they are differences.",
@@ -148,6 +146,11 @@ def _checked_rows(problem: Any) -> list[tuple[Any, int]]:
         if block.outputs is not None and problem.has_exact_jacobian(block.constraint)
         for i in range(block.rows.start, block.rows.stop)
     ]
+
+
+def _blocks_with_hessian(problem: Any) -> list[Any]:
+    """Constraints whose Hessian the user gives."""
+    return [block for block in problem.blocks if callable(getattr(block.constraint, "hess", None))]
 
 
 def _check_jacobian(problem: Any, x: np.ndarray, rows: list[tuple[Any, int]]) -> None:

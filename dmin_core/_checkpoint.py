@@ -47,6 +47,7 @@ KINDS = {
     "_constraint_near": (9, "the constraints at a difference's step"),
     "_constraint_given": (10, "the Jacobian of a constraint"),
     "_constraint_curvature": (11, "a product with the constraints' Hessian"),
+    "_constraint_layout": (12, "how the constraints nest what they return"),
 }
 """`Problem`'s calls into the user's code: the number in the file, and the name in messages."""
 

@@ -230,10 +230,19 @@ class ConstrainedProblem(Problem):
         """How the nonlinear constraints nest what they return, which are ``m`` numbers."""
         if self._all is None:
             return ()
+        if self.replayed is None:
+            return self._seen_outputs(m)
+        from ._layouts import read_layout
+
+        words = self._constraint_layout(np.array([float(m)]))
+        return read_layout(words, self._all.wheres, self.tree) or self._seen_outputs(m)
+
+    def _seen_outputs(self, m: int) -> tuple[Outputs, ...]:
+        assert self._all is not None
         known = self._all.outputs
         if known is None or sum(each.m for each in known) != m:
-            # The values came from a checkpoint, whose run counts as if there were none; or from a function compiled
-            # long ago or for other args.
+            # The values came from a checkpoint that cannot say how they are nested, whose run counts as if there were
+            # none; or from a function compiled long ago or for other args.
             self.ncev += self.replayed is None
             self._call(self.backend.value(self._all.plain()), self._fresh(self.x0), *self._args(self._nonlinear))
         found = self._all.outputs
@@ -463,6 +472,12 @@ class ConstrainedProblem(Problem):
         args = self._args(self._exact_constraints)
         value, rows = self._call(self._pair_of_exact, self._fresh(x), *args)
         return np.column_stack([self._to_host(value), self._to_host(rows)])
+
+    def _constraint_layout(self, m: np.ndarray) -> np.ndarray:
+        """How all of them nest what they return, which are m numbers, as words."""
+        from ._layouts import write_layout
+
+        return write_layout(self._seen_outputs(int(m[0])))
 
     def _constraint_near(self, x: np.ndarray, which: np.ndarray) -> np.ndarray:
         """Values of one group, at a point that is the difference's; for a complex one its parts in two rows."""

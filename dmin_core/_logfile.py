@@ -120,9 +120,9 @@ def _folded(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def checksum(array: np.ndarray) -> int:
     """A CRC-32 of contiguous float64 numbers, which finds in them what `digest` does, in half the time."""
     if array.size <= LONG:
-        return zlib.crc32(array)
+        return zlib.crc32(array.data)
     sums, rest = _folded(array.view(np.uint64))
-    return zlib.crc32(rest, zlib.crc32(sums))
+    return zlib.crc32(rest.data, zlib.crc32(sums.data))
 
 
 def fingerprint(vector: np.ndarray, start: int = 0) -> int:
@@ -134,7 +134,7 @@ def fingerprint(vector: np.ndarray, start: int = 0) -> int:
     """
     if vector.size > LONG:
         vector = vector.reshape(-1)[:: vector.size // SAMPLE | 1]  # odd, lest it keep time with the shape of a leaf
-    return zlib.crc32(np.ascontiguousarray(vector), start)
+    return zlib.crc32(np.ascontiguousarray(vector).data, start)
 
 
 # The file ------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from dmin_core import (
     CheckpointError,
     InputError,
     Interrupted,
+    NonlinearConstraint,
     ObjectiveError,
     backends,
     get_backend,
@@ -784,30 +785,83 @@ def test_without_a_checkpoint_there_is_no_trace_of_one(path):
 
 
 ASK_AGAIN = """
+import collections
 import sys
 import numpy as np
 from dmin_core import NonlinearConstraint, minimize
 
 calls = []
+Pair = collections.namedtuple("Pair", "norm first")
+FORMS = {
+    "array": lambda norm, first: np.array([norm, first]),
+    "scalar": lambda norm, first: norm,
+    "nest": lambda norm, first: {"of x": [norm, (first,)], "b": np.full((1, 2), norm)},
+    "namedtuple": Pair,
+}
 
 def norm(x):
     calls.append(x)
-    return {"of x": np.sum(x**2)}
+    return FORMS[sys.argv[2]](np.sum(x**2), x[0])
 
 disc = NonlinearConstraint(norm, -1, 1)
 r = minimize(lambda x: np.sum((x - 1.0) ** 2), np.zeros(2), constraints=disc, checkpoint=sys.argv[1])
-print(len(calls), r.ncev, r.nfev, r.x)
+print(len(calls), r.ncev, r.nfev, r.x, r.constr, r.active)
 """
 
 
-def test_a_process_that_goes_on_counts_constraints_as_the_first_did(path):
+@pytest.mark.parametrize(("form", "calls"), [("array", 0), ("scalar", 0), ("nest", 0), ("namedtuple", 1)])
+def test_a_process_that_goes_on_does_not_call_constraints_for_what_the_file_has(form, calls, path):
+    """But for one that returns a container of the user's own class, once, to see how it nests what it returns."""
     said = []
     for _ in range(2):
-        command = [sys.executable, "-c", ASK_AGAIN, str(path)]
+        command = [sys.executable, "-c", ASK_AGAIN, str(path), form]
         said.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split(maxsplit=1))
     assert said[0][1] == said[1][1]
     assert int(said[0][0]) > 1
-    assert int(said[1][0]) == 1  # to see how it nests what it returns
+    assert int(said[1][0]) == calls
+
+
+@pytest.mark.parametrize("method", ["SLSQP", "trust-constr", "COBYLA", "COBYQA"])
+@pytest.mark.parametrize("backend", USABLE)
+def test_a_process_that_goes_on_calls_its_constraint_for_the_rest_only(backend, method, path):
+    host = get_backend(backend)
+    xp = host.namespace(host.from_numpy(np.zeros(1), None))
+    calls, at = [], {}
+
+    def disc(p):
+        calls.append(p)
+        if len(calls) == at.get("stop"):
+            raise KeyboardInterrupt
+        return {"of": (xp.sum(p["x"] ** 2),)}
+
+    def go(stop=None):
+        calls.clear()
+        at["stop"] = stop
+        # Another function each time, as in another process: nothing is known of what it returns.
+        constraint = NonlinearConstraint(lambda p: disc(p), -1, 1)
+        x0 = {"x": host.from_numpy(np.array([0.1, 0.2]), None)}
+        result = minimize(
+            lambda p: xp.sum((p["x"] - 1.0) ** 2),
+            x0,
+            method=method,
+            constraints=constraint,
+            checkpoint=path,
+            compile=False,
+        )
+        return len(calls), result
+
+    whole, expected = go()
+    path.unlink()
+    with pytest.raises(Interrupted):
+        go(whole // 2 + 1)
+    rest, result = go()
+    assert rest == whole - whole // 2  # the one in flight is evaluated again, and those after it
+    assert result.ncev == expected.ncev
+    np.testing.assert_array_equal(result.history.fun, expected.history.fun)
+    np.testing.assert_array_equal(host.to_numpy(result.x["x"]), host.to_numpy(expected.x["x"]))
+    np.testing.assert_array_equal(host.to_numpy(result.constr[0]["of"][0]), host.to_numpy(expected.constr[0]["of"][0]))
+    again, _ = go()
+    assert again == 0
 
 
 # Killed ---------------------------------------------------------------------------------------------------
