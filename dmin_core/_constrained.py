@@ -187,6 +187,18 @@ class ConstrainedProblem(Problem):
             for (scheme, _), members in groups.items()
         ]
 
+    def refine_differences(self) -> bool:
+        """As `Problem`'s, of the constraints too."""
+        if not super().refine_differences():
+            return False
+        for group in self._differenced:
+            if group.members[0].jac is None and group.relative_step is None:
+                group.scheme = "3-point"
+        self._seen.clear()
+        if self.best is not None:
+            self.best.constraints.jacobian = None
+        return True
+
     def forget(self) -> None:
         """Let go of what only a run needs."""
         super().forget()

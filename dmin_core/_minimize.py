@@ -85,9 +85,9 @@ def minimize(
         so (docs/device-methods.md has the rule). With constraints ``'SLSQP'`` up to 200 variables, and beyond
         ``'trust-constr'``. A callable is SciPy's protocol for custom methods, over the flat vector.
     jac : None, True, callable or {'2-point', '3-point', 'cs'}, optional
-        None: the framework's own derivative, or finite differences where it has none (NumPy). True: ``fun`` returns
-        ``(value, gradient)``, the gradient nested as ``x0`` is. A callable: ``jac(x, *args)`` returns it. A string:
-        finite differences of that kind.
+        None: the framework's own derivative, or finite differences where it has none (NumPy): forward ones, and central
+        ones from where a method gets no further by those. True: ``fun`` returns ``(value, gradient)``, the gradient
+        nested as ``x0`` is. A callable: ``jac(x, *args)`` returns it. A string: finite differences of that kind.
     hess, hessp : callable, optional
         ``hess(x, *args)``: the Hessian, an (n, n) array over the leaves laid end to end, or a nest of nests of
         blocks. ``hessp(x, p, *args)``: its product with the nest ``p``, nested likewise. Default: the framework's,

@@ -212,6 +212,20 @@ class Problem:
         self.failures.begin_again(best)
         return x
 
+    def refine_differences(self) -> bool:
+        """Take central differences from here on, if forward ones were dmin's choice; whether anything changes by it."""
+        chosen = self.jac is None and self.absolute_step is None and self.relative_step is None
+        best = self.best
+        if not chosen or self.scheme != "2-point" or best is None or not best.sound:
+            return False
+        self.scheme = "3-point"
+        if best.g is not None:
+            self.njev += 1
+            g = self._difference(best.x, best.f)
+            best.g = g if np.isfinite(g).all() else best.g
+        self.precision = Precision(self.tree.coarsest_eps, False, self.bounds)
+        return True
+
     def forget(self) -> None:
         """Let go of what only a run needs: its history, graphs that were kept for products."""
         self.history, self._second, self._evaluate_product = [], None, None

@@ -117,6 +117,64 @@ def test_no_run_fails_where_its_dtype_can_show_no_more(method, dtype):
     np.testing.assert_allclose(result.x["w"], 0.3, atol=(20 * 1000 * EPS[dtype.__name__]) ** 0.5)
 
 
+def difference_problems():
+    """Float32 functions of one array, without gradients, with a start and the least value."""
+    t = np.linspace(0, 1, 40, dtype=np.float32)
+    weights = np.array([1, 30], dtype=np.float32)
+    quadratic_weights = np.geomspace(1, 1e3, 10).astype(np.float32)
+    return {
+        "singular": (
+            lambda x: (
+                (x[0] + 10 * x[1]) ** 2 + 5 * (x[2] - x[3]) ** 2 + (x[1] - 2 * x[2]) ** 4 + 10 * (x[0] - x[3]) ** 4
+            ),
+            [3.0, -1.0, 0.0, 1.0],
+            0.0,
+        ),
+        "on a height": (
+            lambda x: np.float32(1000) + np.sum(((x - np.float32(0.3)) * weights) ** 2),
+            [2.0, -1.0],
+            1000.0,
+        ),
+        "large": (lambda x: np.sum((x - 1) ** 2) * np.float32(1e5), [2.0, -1.0], 0.0),
+        "stiff": (lambda x: np.sum(quadratic_weights * (x - 1) ** 2), np.zeros(10), 0.0),
+        "a fit": (lambda x: np.sum((x[0] * np.exp(-x[1] * t) - 2 * np.exp(-3 * t)) ** 2), [1.0, 1.0], 0.0),
+        "convex": (lambda x: np.sum(np.cosh(x * np.array([1, 3], dtype=np.float32))), [1.0, -2.0], 2.0),
+    }
+
+
+HOST = [name for name in able("gradient") if name in SCIPY_METHODS]
+
+
+@pytest.mark.filterwarnings(
+    "ignore:(trust-krylov. )?(divide by zero|invalid value|overflow) encountered:RuntimeWarning"
+)
+@pytest.mark.parametrize("problem", difference_problems())
+@pytest.mark.parametrize("method", HOST)
+def test_no_run_by_differences_fails_where_float32_can_show_no_more(method, problem):
+    fun, start, least = difference_problems()[problem]
+    x0 = np.array(start, dtype=np.float32)
+    result = minimize(fun, x0, method=method)
+    if method == "TNC" and result.status == 3:  # SciPy's limit on evaluations
+        return
+    assert result.success, result.message
+    assert result.fun - least <= 3e-4 * (fun(x0) - least)
+
+
+def test_central_differences_are_taken_where_forward_ones_lead_no_further():
+    fun, start, _ = difference_problems()["singular"]
+
+    def run(**more):
+        return minimize(fun, np.array(start, dtype=np.float32), method="BFGS", **more)
+
+    result, rough = run(), run(jac="2-point")
+    assert "Begun again once from the best point, with central differences" in result.message
+    # What is asked for is what is taken.
+    assert "Begun" not in rough.message
+    assert not rough.success
+    assert result.fun < rough.fun
+    assert "Begun" not in run(options={"eps": 3.5e-4}).message
+
+
 @pytest.mark.parametrize("method", [name for name in NO_DECREASE if name not in ("TNC", "SLSQP")])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_wrong_gradient_is_a_failure(method, dtype):
