@@ -40,6 +40,7 @@ nox.options.sessions = [
 ROOT = Path(__file__).parent.resolve()
 DIST = ROOT / "dist"
 CONSTRAINTS = ROOT / "constraints.txt"
+USER_CODE = ROOT / "tests" / "typing"
 
 PLUGINS = {path.parent.name.removeprefix("dmin_"): path.parent for path in ROOT.glob("plugins/dmin_*/pyproject.toml")}
 BACKENDS = ["numpy", *sorted(PLUGINS)]
@@ -282,11 +283,17 @@ def soak(session: nox.Session, backend: str) -> None:
 
 @nox.session(reuse_venv=True)
 def types(session: nox.Session) -> None:
-    """Mypy on the core and each plugin, with the types of that plugin's framework."""
-    session.install("--quiet", "-c", "constraints.txt", "mypy")
+    """Mypy on the core and each plugin, with the types of that plugin's framework; mypy and pyright on users' code."""
+    # pyright comes as a Python package that runs on Node, which its extra brings as a wheel.
+    session.install("--quiet", "-c", "constraints.txt", "mypy", "pyright[nodejs]")
     for backend in sorted(PLUGINS):
         python = backend_environment(session, backend)
         session.run("mypy", "--python-executable", python, "dmin_core", PLUGINS[backend] / f"dmin_{backend}")
+        code = [name for name in ("user_code.py", f"user_code_{backend}.py") if (USER_CODE / name).exists()]
+        with session.chdir(USER_CODE):  # where no dmin_core lies beside it, nor settings of ours: the wheel's types
+            strictly = ["mypy", "--config-file=", "--strict", "--warn-unused-ignores"]
+            session.run(*strictly, "--python-executable", python, *code)
+            session.run("pyright", "--pythonpath", python, *code)
 
 
 @nox.session(venv_backend="none")

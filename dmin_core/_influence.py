@@ -73,7 +73,9 @@ class Influence:
         more = f" and {len(silent) - 5} more" if len(silent) > 5 else ""
         warnings.warn(
             f"The gradient of `fun` with respect to {named}{more} is exactly zero {when}: `fun` does not depend on it, "
-            f"or is cut off from it (a detached or converted array), or is stationary there.",
+            f"or is cut off from it (a detached or converted array), or is stationary there. To have it move, leave "
+            f"out of `fun` what stops gradients (detach, .item(), no_grad, stop_gradient, NumPy); if it shall not, "
+            f"name it in frozen=.",
             RuntimeWarning,
             stacklevel=outside(),
         )

@@ -11,7 +11,7 @@ import copy
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from typing import Any
 
 import numpy as np
@@ -235,13 +235,17 @@ def nothing_free(frozen: Sequence[str]) -> InputError:
 
 def no_leaves(leaves: Sequence[Any], spec: optree.PyTreeSpec, root: str) -> InputError:
     """The error for a nest in which there is nothing to optimise."""
-    found = ""
+    found = view = ""
     if leaves:
         names = paths(spec, root)
         found = ": " + ", ".join(f"{names[i]} is {_described(leaf)}" for i, leaf in enumerate(leaves[:3]))
         found += ", …" if len(leaves) > 3 else ""
+        if isinstance(leaves[0], Iterator | ValuesView):
+            view = (
+                " What is iterated over is no nest: make a list of it, list(…); or hand over the model or dict itself."
+            )
     return InputError(
-        f"{root} holds no leaf to optimise{found}. Leaves are floating arrays or Python floats, "
+        f"{root} holds no leaf to optimise{found}.{view} Leaves are floating arrays or Python floats, "
         f"in any nest of dicts, lists, tuples, namedtuples and dataclasses."
     )
 

@@ -43,3 +43,6 @@ class LinearConstraint(scipy.optimize.LinearConstraint):  # type: ignore[misc, u
             super().__init__(A, lb, ub, keep_feasible)
         else:
             self.A, self.lb, self.ub, self.keep_feasible = A, lb, ub, keep_feasible
+
+    def __repr__(self) -> str:
+        return f"LinearConstraint(A={self.A!r}, lb={self.lb!r}, ub={self.ub!r})"

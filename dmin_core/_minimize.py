@@ -13,7 +13,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from ._options import check_tol, check_values
 from ._plugins import Backend, get_backend
 from ._problem import Problem, Stop
 from ._relay import Relay
+from ._signature import Minimize
 from ._tree import Tree
 from .solvers import COMMON_OPTIONS, DEVICE_METHODS, SCIPY_METHODS, Method, able, describe, solver
 
@@ -271,7 +272,7 @@ def minimize(
     return result
 
 
-def with_backend(name: str) -> Callable[..., Any]:
+def with_backend(name: str) -> Minimize:
     """`minimize` with its backend given: what each plugin exports.
 
     Parameters
@@ -299,7 +300,7 @@ def with_backend(name: str) -> Callable[..., Any]:
 
     kept = [parameter for parameter in signature.parameters.values() if parameter.name != "backend"]
     bound.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]  # what inspect reads
-    return bound
+    return cast(Minimize, bound)
 
 
 # At the door ---------------------------------------------------------------------------------------------
@@ -308,7 +309,8 @@ def with_backend(name: str) -> Callable[..., Any]:
 def _check_callable(**given: Any) -> None:
     for name, what in given.items():
         if not callable(what):
-            raise InputError(f"`{name}` must be callable, not {what!r}.")
+            first = " It is the function itself, and comes first: minimize(fun, x0)." if name == "fun" else ""
+            raise InputError(f"`{name}` must be callable, not {what!r}.{first}")
 
 
 def _check_compile(compile: bool | None, backend: Backend) -> None:
@@ -332,6 +334,11 @@ def _take_apart(x0: Any, backend: str | None, frozen: Any) -> tuple[Tree, np.nda
 
 
 def _choose(method: Any) -> Method:
+    if isinstance(method, type) and hasattr(method, "step"):
+        raise MethodError(
+            f"method={method.__name__} is an optimiser that is stepped by hand, not a method of minimize. Name one: "
+            f"method='L-BFGS-B', say, or 'device-lbfgs'; methods() lists them."
+        )
     if callable(method):
         name = getattr(method, "__name__", type(method).__name__)
         return Method(name, True, True, True, True, True, strict_bounds=False)
@@ -507,7 +514,11 @@ def _run(
 def _add_note(error: Exception, problem: Problem, method: str) -> None:
     best = "" if problem.best is None else f"; the best value so far is {problem.best.f:.10g}"
     if sys.version_info >= (3, 11):
-        error.add_note(f"dmin: raised in {method} at evaluation {problem.nfev} of `fun`{best}.")
+        from ._hints import hint
+
+        found = hint(error, problem.tree.backend.name, problem.args)
+        todo = "" if found is None else f" {found}"
+        error.add_note(f"dmin: raised in {method} at evaluation {problem.nfev} of `fun`{best}.{todo}")
 
 
 def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:

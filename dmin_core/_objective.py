@@ -17,6 +17,8 @@ from ._errors import ObjectiveError
 from ._leaves import is_array, is_float_dtype
 from ._tree import Tree
 
+VALUE_FIRST = "With jac=True or has_aux=True the value comes first: (value, gradient), (value, aux)."
+
 
 class Objective:
     """``fun(x, *args)`` over a nest, as a function ``(point, *args) -> scalar``.
@@ -72,7 +74,7 @@ class Objective:
             if self.complex_step:
                 return value
             raise ObjectiveError(f"`fun` returned the complex number {value}; minimize needs a real scalar.")
-        raise ObjectiveError(f"`fun` returned a {type(value).__qualname__}; minimize needs a scalar.")
+        raise ObjectiveError(f"`fun` returned a {type(value).__qualname__}; minimize needs a scalar. {VALUE_FIRST}")
 
     def _check_dtype(self, value: Any) -> None:
         name = str(value.dtype)
@@ -94,7 +96,9 @@ class Objective:
             return value
         if all(d == 1 for d in known):
             return self.structure.namespace(value).reshape(value, ())
-        raise ObjectiveError(f"`fun` returned shape {known}; minimize needs a scalar. Sum or average it first.")
+        raise ObjectiveError(
+            f"`fun` returned shape {known}; minimize needs a scalar. Sum or average it first. {VALUE_FIRST}"
+        )
 
     def inline(self) -> Objective:
         """The same to be run as it is, inside a function that is compiled as a whole."""

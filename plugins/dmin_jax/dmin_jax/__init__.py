@@ -278,8 +278,8 @@ def _prepare(transform: Callable[..., Any], fun: Any, points: int = 1) -> Callab
 def _not_traceable() -> ObjectiveError:
     return ObjectiveError(
         "`fun` cannot be compiled as it stands: it decides by a value, or hands one to code that is not JAX's "
-        "(the cause says where). Use jax.numpy and jax.lax.cond inside it, or pass compile=False to run it "
-        "as plain Python."
+        "(the cause says where). Use jax.numpy and jax.lax.cond inside it, and jax.debug.print to print, or pass "
+        "compile=False to run it as plain Python."
     )
 
 

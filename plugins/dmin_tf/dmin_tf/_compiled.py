@@ -131,9 +131,9 @@ def _is_hashable(fun: Any) -> bool:
 def _not_traceable() -> ObjectiveError:
     return ObjectiveError(
         "`fun` cannot be made a graph as it stands: it decides by a value, or hands one to code that is not "
-        "TensorFlow's (the cause says where). Use TensorFlow's own functions and tf.cond or tf.where inside it, "
-        "decorate it with tf.function, which rewrites `if` and `while`, or pass compile=False to run it as plain "
-        "Python."
+        "TensorFlow's (the cause says where). Use TensorFlow's own functions and tf.cond or tf.where inside it, and "
+        "tf.print to print, decorate it with tf.function, which rewrites `if` and `while`, or pass compile=False to "
+        "run it as plain Python."
     )
 
 
