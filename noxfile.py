@@ -52,6 +52,7 @@ PLUGIN_TOOLS = {
     "jax": ["equinox", "flax"],  # whose modules are nests to JAX
     "tf": ["tensorflow-cpu", "keras"],  # dmin-tf requires neither TensorFlow nor its smaller twin
 }
+SITE_TOOLS = ["furo", "myst-parser", "numpydoc", "sphinx"]
 PEERS = ["autograd-minimize", "botorch", "dict-minimize", "jaxopt", "pytorch-minimize"]
 
 # `python -c` and `python -m` in the tests' subprocesses would otherwise find the tree, where they were
@@ -297,10 +298,19 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
-@nox.parametrize("backend", sorted(PLUGINS), ids=sorted(PLUGINS))
-def docs(session: nox.Session, backend: str) -> None:
-    """Every example in the READMEs and in docs/ runs."""
-    run_pytest(session, backend_environment(session, backend), "tests/test_docs.py")
+@nox.parametrize("part", [*sorted(PLUGINS), "site"], ids=[*sorted(PLUGINS), "site"])
+def docs(session: nox.Session, part: str) -> None:
+    """Every example in the READMEs and in docs/ runs, a session a backend; docs(site) builds the site in build/site."""
+    if part != "site":
+        run_pytest(session, backend_environment(session, part), "tests/test_docs.py")
+        return
+    python = environment(session, "site", *SITE_TOOLS)
+    site = ROOT / "build" / "site"
+    shutil.rmtree(site, ignore_errors=True)
+    # -n: what refers to nothing of dmin's is a warning, and -W makes an error of each. Nothing is fetched.
+    options = ["-W", "-n", "--keep-going", "-q", "-d", ROOT / ".nox" / "doctrees"]
+    session.run(python, "-m", "sphinx", *options, "docs", site, external=True, env=WHEELS_ONLY)
+    session.log(f"the site is in {(site / 'index.html').relative_to(ROOT)}")
 
 
 @nox.session(venv_backend="none")

@@ -229,6 +229,36 @@ def test_the_table_of_modules_names_every_module():
     assert named == {module.name for module in pkgutil.iter_modules(dmin_core.__path__)} - {"__main__"}
 
 
+# docs/errors.md, docs/algorithms.md, docs/index.md ------------------------------------------------------
+
+
+def names_in_first_column(page):
+    rows = [line.split("|")[1].strip() for line in page.read_text("utf-8").splitlines() if line.startswith("| ")]
+    return {row.strip("`") for row in rows}
+
+
+def test_the_table_of_errors_names_every_public_error():
+    errors = {name for name, value in public().items() if isinstance(value, type) and issubclass(value, BaseException)}
+    assert errors - {"DminError"} <= names_in_first_column(ROOT / "docs" / "errors.md")
+
+
+def test_every_method_has_its_source():
+    ours = {name for name, method in methods().items() if method.distribution == "dmin-core"}
+    assert ours <= names_in_first_column(ROOT / "docs" / "algorithms.md")
+
+
+def test_the_reference_has_every_public_name():
+    text = (ROOT / "docs" / "api.md").read_text("utf-8")
+    listed = set(re.findall(r"^   (?:hookspecs\.)?(\w+)$", text, re.MULTILINE))
+    assert set(public()) <= listed
+
+
+def test_every_page_is_in_the_contents_of_the_site():
+    text = (ROOT / "docs" / "index.md").read_text("utf-8")
+    listed = set(re.findall(r"^([a-z-]+)$", text, re.MULTILINE))
+    assert listed == {page.stem for page in ROOT.glob("docs/*.md")} - {"index"}
+
+
 # docs/choose-a-method.md ---------------------------------------------------------------------------------
 
 
