@@ -306,7 +306,8 @@ def docs(session: nox.Session, part: str) -> None:
         return
     python = environment(session, "site", *SITE_TOOLS)
     site = ROOT / "build" / "site"
-    shutil.rmtree(site, ignore_errors=True)
+    for stale in (site, ROOT / "docs" / "api"):  # the second is what autosummary wrote for names of an earlier version
+        shutil.rmtree(stale, ignore_errors=True)
     # -n: what refers to nothing of dmin's is a warning, and -W makes an error of each. Nothing is fetched.
     options = ["-W", "-n", "--keep-going", "-q", "-d", ROOT / ".nox" / "doctrees"]
     session.run(python, "-m", "sphinx", *options, "docs", site, external=True, env=WHEELS_ONLY)
