@@ -65,7 +65,12 @@ def _adapt(callback: Callable[..., Any], problem: Problem, method: str) -> Calla
         return lambda state: callback(intermediate_result=_intermediate(state, problem))
     if method == "trust-constr" and len(names) > 1:
         return lambda state: callback(problem.tree.restore(_x(state)), _intermediate(state, problem))
-    return lambda state: callback(problem.tree.restore(_x(state)))
+    return lambda state: callback(_nest(state, problem))
+
+
+def _nest(state: Any, problem: Problem) -> Any:
+    """The point as the user knows it; what a device method has of sharded leaves does not go through the host."""
+    return state.nest() if hasattr(state, "nest") else problem.tree.restore(_x(state))
 
 
 def _parameters(callback: Callable[..., Any]) -> list[str]:
@@ -86,7 +91,7 @@ def _intermediate(state: Any, problem: Problem) -> Intermediate:
         fields = {"fun": state.fun, "nit": problem.nit, "nfev": problem.nfev, "njev": problem.njev}
         if problem.replayed is not None:
             fields["replaying"] = False  # what the file has is not gone through again
-        return Intermediate(lambda: problem.tree.restore(state.download()), **fields)
+        return Intermediate(lambda: _nest(state, problem), **fields)
     x = _x(state)
     fields = {name: value for name, value in state.items() if _is_single(value)} if isinstance(state, dict) else {}
     fields["fun"] = float(state.fun) if "fun" in fields else _known_value(x, problem)

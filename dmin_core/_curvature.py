@@ -19,7 +19,7 @@ import numpy as np
 from ._active import ACTIVE
 from ._constrained import ConstrainedProblem
 from ._errors import CurvatureError
-from ._problem import Problem
+from ._problem import Problem, Visit
 from ._tree import Tree
 
 
@@ -30,14 +30,20 @@ class Curvature:
     ----------
     problem : Problem
         Of the run, which has ended.
-    x : (n,) float64
-        The answer.
+    answer : Visit or None
+        None: there is none, and x0 stands for it.
     """
 
-    def __init__(self, problem: Problem, x: np.ndarray) -> None:
-        self.problem, self.x, self.tree = problem, x, problem.tree
+    def __init__(self, problem: Problem, answer: Visit | None) -> None:
+        self.problem, self.tree = problem, problem.tree
+        self._answer = answer
         self._matrix: np.ndarray | None = None
         problem.forget()
+
+    @property
+    def x(self) -> np.ndarray:
+        """Where, (n,) float64."""
+        return self.problem.x0 if self._answer is None else self._answer.x
 
     def hessian(self) -> np.ndarray:
         """Hessian of `fun` at the answer, (n, n) float64, computed once."""

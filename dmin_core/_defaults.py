@@ -185,6 +185,10 @@ class Defaults:
         return False
 
     @hookimpl(trylast=True)
+    def is_sharded(self, array: Any) -> Any:
+        return False
+
+    @hookimpl(trylast=True)
     def join(self, arrays: Any) -> Any:
         return None
 

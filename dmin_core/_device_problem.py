@@ -52,11 +52,12 @@ class DeviceProblem:
     def __init__(self, problem: Problem) -> None:
         self.problem, self.tree, self.backend = problem, problem.tree, problem.backend
         self.args = problem.objective_args
+        self.sharded = problem.tree.sharded
         self.prototype = problem.tree.prototype
         self.shared = problem._on_host is not None and problem.n <= FEW
         if self.shared:
             self.backend, self.prototype = get_backend("numpy"), np.zeros(1)
-        self.start: Point = self._upload(problem.x0)
+        self.start: Point = problem.tree.layout.start if problem.starts_at_leaves else self._upload(problem.x0)
         self.like = self.start[0]
         self.xp = _namespace(self.backend, self.like)
         self.on_host = isinstance(self.like, np.ndarray) and self.like.dtype == float
@@ -75,8 +76,8 @@ class DeviceProblem:
 
     def _upload(self, x: np.ndarray) -> Point:
         # Not `Tree.point`: what is fed may be NumPy's array itself, where only compiled functions take it.
-        make, like = self.backend.from_numpy, self.prototype
-        return tuple(make(np.array(x[part]), like) for part in self.tree.layout.ranges)
+        point: Point = self.tree.layout.made_by(self.backend.from_numpy, x, self.prototype)
+        return point
 
     def download(self, point: Point) -> np.ndarray:
         """A point as a float64 host vector."""
@@ -92,6 +93,10 @@ class DeviceProblem:
 
     def zeros(self, *lead: int) -> Point:
         """Zeros beside the point's arrays, with further dimensions before theirs."""
+        if self.sharded:
+            # Computed from the array, so that the framework shards them as it is.
+            ones = [self.xp.zeros((*lead, *(1,) * array.ndim), dtype=array.dtype) for array in self.start]
+            return tuple(zeros * array for zeros, array in zip(ones, self.start, strict=True))
         return tuple(self._zeros((*lead, *(int(d) for d in array.shape)), array) for array in self.start)
 
     def square(self) -> Any:
@@ -110,6 +115,8 @@ class DeviceProblem:
 
     def vector(self, values: np.ndarray) -> Any:
         """A short host vector beside the point's arrays, in their dtype."""
+        if self.sharded:
+            return self.xp.asarray(values, dtype=self.like.dtype)  # on no device in particular
         return self.backend.from_numpy(values, self.like)
 
     # -- one evaluation, where Python runs the loop ---------------------------------------------------------
@@ -189,6 +196,8 @@ class DeviceProblem:
         leaves = self.tree.match(nest, what)
         kind = type(self.like)
         if all(type(a) is kind and tuple(a.shape) == s for a, s in zip(leaves, self.tree.shapes, strict=True)):
+            if self.sharded:
+                return tuple(self.xp.asarray(self.xp.astype(a, self.like.dtype), copy=True) for a in leaves)
             return tuple(self._joined(leaves[group]) for group in self.tree.layout.groups)
         return self._upload(self.tree.pack_like(nest, what))
 
@@ -246,7 +255,9 @@ class DeviceProblem:
         problem, first = self.problem, len(self.problem.history) <= 1
         if first and not (math.isfinite(f) and math.isfinite(norm)):
             problem._first_value(Visit(problem.x0, f, self.download(gradient), True))
-        if first and self.problem.n > SHORT and self._is_all_nonzero(gradient):
+        if self.sharded:
+            problem.influence.look_leafwise(lambda k: self._is_any_nonzero(gradient[k]))
+        elif first and self.problem.n > SHORT and self._is_all_nonzero(gradient):
             problem.influence.undecided = False
         else:
             problem.influence.look(self.download(gradient))
@@ -254,18 +265,49 @@ class DeviceProblem:
     def _is_all_nonzero(self, point: Point) -> bool:
         return all(bool(self.backend.to_numpy(self.xp.all(array != 0))) for array in point)
 
+    def _is_any_nonzero(self, array: Any) -> bool:
+        return bool(self.backend.to_numpy(self.xp.any(array != 0)))
+
     def noise(self) -> float:
         """What two values near the best point may differ by though `fun` does not: `Precision.noise`."""
         best = self.problem.best
+        if best is not None and best.on_device is not None and self.bounds is None:
+            terms = (self.xp.sum(self.xp.abs(x * g)) for x, g in zip(*best.on_device, strict=True))
+            total = sum(float(self.backend.to_numpy(each)) for each in terms)
+            return self.problem.precision.rounding(self.tree.n, best.f, total)
         return math.inf if best is None or best.g is None else self.problem.precision.noise(best)
 
     def conclude(self) -> None:
         """Hand the best point to `Problem`: the one time that anything of the vector's length comes to the host."""
         if self.best is not None:
             point, f, gradient, aux = self.best
-            visit = Visit(self.download(point), f, self.download(gradient), True)
+            visit = (
+                Afar(self, point, f, gradient)
+                if self.sharded
+                else Visit(self.download(point), f, self.download(gradient), True)
+            )
             visit.aux = aux
             self.problem.best = visit
+
+
+class Afar(Visit):
+    """The best evaluation of a run over sharded leaves, which is brought to the host if somebody asks for it there."""
+
+    __slots__ = ("_device", "on_device")
+
+    def __init__(self, device: DeviceProblem, point: Point, f: float, gradient: Point) -> None:
+        self._device, self.on_device = device, (point, gradient)
+        self.f, self.feasible, self.sound = f, True, True
+
+    @property
+    def x(self) -> np.ndarray:  # type: ignore[override]  # a visit's is there from the first
+        """The point as a host vector."""
+        return self._device.download(self.on_device[0])
+
+    @property
+    def g(self) -> np.ndarray:  # type: ignore[override]  # likewise
+        """The gradient as a host vector."""
+        return self._device.download(self.on_device[1])
 
 
 def array_device(array: Any) -> Any:

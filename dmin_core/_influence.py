@@ -8,6 +8,7 @@ logistic regression), which is why two gradients are looked at before anybody is
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 
@@ -35,8 +36,12 @@ class Influence:
         if self._silent is None and g.all():  # the usual case, at once
             self._silent, self.undecided = [], False
             return
+        self.look_leafwise(lambda k: bool(g[self._part(k)].any()))
+
+    def look_leafwise(self, is_nonzero: Callable[[int], bool]) -> None:
+        """The same, told of each leaf whether its part is not all zero."""
         before = self._free_leaves() if self._silent is None else self._silent
-        silent = [k for k in before if not g[self._part(k)].any()]
+        silent = [k for k in before if not is_nonzero(k)]
         second = self._silent is not None
         self._silent = silent
         self.undecided = bool(silent) and not second

@@ -206,7 +206,7 @@ def minimize(
         from ._bounds import clip_start, flatten_bounds
 
         pair, keep_feasible = flatten_bounds(bounds, x0, tree)
-        x = x if pair is None else clip_start(x, pair, tree)
+        x = x if pair is None else clip_start(tree.pack_x0() if x is None else x, pair, tree)
     constrained: Any = ()
     if constraints is not None and constraints != ():
         from ._constrained import ConstrainedProblem, begun, feasibility_tolerance
@@ -320,7 +320,7 @@ def _check_compile(compile: bool | None, backend: Backend) -> None:
         raise NotSupportedYet(f"Backend {backend.name!r} does not compile in this version; leave `compile` out.")
 
 
-def _take_apart(x0: Any, backend: str | None, frozen: Any) -> tuple[Tree, np.ndarray]:
+def _take_apart(x0: Any, backend: str | None, frozen: Any) -> tuple[Tree, np.ndarray | None]:
     leaves, spec = flatten(x0)
     held: frozenset[int] = frozenset()
     if frozen is not None:
@@ -330,6 +330,10 @@ def _take_apart(x0: Any, backend: str | None, frozen: Any) -> tuple[Tree, np.nda
     refuse_nested(leaves, spec, held)
     name = infer_backend(leaves, spec, frozen=held) if backend is None else backend
     tree = Tree(x0, get_backend(name), leaves, spec, held)
+    if tree.sharded:
+        # Perhaps nobody wants it on the host.
+        tree.check_finite()
+        return tree, None
     return tree, tree.pack_x0()
 
 
@@ -548,12 +552,13 @@ def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
     if answer is None:
         fields.update(x=tree.restore(problem.x0), fun=math.nan)
     else:
-        fields.update(x=tree.restore(answer.x), fun=answer.f)
-        if answer.g is not None:
-            fields["jac"] = tree.restore(answer.g, classes=False)
+        x, g = answer.on_device or (answer.x, answer.g)
+        fields.update(x=tree.restore(x), fun=answer.f)
+        if g is not None:
+            fields["jac"] = tree.restore(g, classes=False)
     if problem.aside is not None:
         fields["aux"] = None if answer is None else problem.aux_of(answer)
     fields.update(problem.extras(answer, raw))
     if "allvecs" in raw:
         fields["allvecs"] = [tree.restore(np.asarray(x, dtype=float)) for x in raw["allvecs"]]
-    return merge(raw, fields).keep(Curvature(problem, problem.x0 if answer is None else answer.x))
+    return merge(raw, fields).keep(Curvature(problem, answer))

@@ -230,6 +230,7 @@ class Backend:
     restore: Callable[..., Any]
     feed: Callable[..., Any]
     own_array: Callable[..., bool]
+    is_sharded: Callable[[Any], bool]
     container: Callable[..., Any]
     rebuild: Callable[..., Any]
     adopt: Callable[..., Any]

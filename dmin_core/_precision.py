@@ -74,7 +74,11 @@ class Precision:
         terms = np.abs(visit.g * visit.x)
         if self.bounds is not None:  # there x is not rounded from anything, and does not move
             terms = terms[(visit.x > self.bounds[0]) & (visit.x < self.bounds[1])]
-        return self._digits(visit.x.size) * (abs(visit.f) + float(terms.sum()))
+        return self.rounding(visit.x.size, visit.f, float(terms.sum()))
+
+    def rounding(self, n: int, f: float, terms: float) -> float:
+        """The same of the value and of ``Σ|g_i x_i|``."""
+        return self._digits(n) * (abs(f) + terms)
 
     def reached(self, best: Visit | None) -> bool:
         """Whether no trial from ``best``, of which there was one, promised more than the precision can show."""

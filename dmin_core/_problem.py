@@ -54,6 +54,8 @@ class Visit:
 
     __slots__ = ("aux", "constraints", "f", "feasible", "g", "sound", "violation", "x")
     aux: Any
+    on_device: Any = None
+    """x and gradient as points of sharded arrays: `Afar`."""
     # Set where there are constraints.
     constraints: Any
     violation: float
@@ -69,8 +71,6 @@ class Problem:
     ----------
     n : int
         Number of variables.
-    x0 : (n,) float64
-        Where to start; within the bounds.
     bounds : pair of (n,) float64 arrays, or None
         With infinities where one side is free; None where all are.
     keep_feasible : (n,) bool or bool
@@ -89,7 +89,8 @@ class Problem:
     tree : Tree
     fun, args, jac, hess, hessp
         As `minimize` got them.
-    x0 : (n,) float64
+    x0 : (n,) float64 or None
+        None: what the leaves hold, for leaves that are sharded.
     bounds : pair of (n,) arrays or None
     keep_feasible : bool or (n,) bool
     uses_gradient : bool
@@ -121,7 +122,7 @@ class Problem:
         self,
         tree: Tree,
         fun: Callable[..., Any],
-        x0: np.ndarray,
+        x0: np.ndarray | None,
         *,
         args: tuple[Any, ...] = (),
         jac: Any = None,
@@ -140,7 +141,8 @@ class Problem:
         absolute_step: Any = None,
         has_aux: bool = False,
     ) -> None:
-        self.tree, self.backend, self.x0, self.n = tree, tree.backend, x0, tree.n
+        self.tree, self.backend, self.n = tree, tree.backend, tree.n
+        self._x0 = x0
         self._short = tree.n <= SHORT
         self.fun, self.args, self.jac, self.hess, self.hessp = fun, args, jac, hess, hessp
         self.objective_args = (*tree.inputs_of(compile), *args)
@@ -197,6 +199,18 @@ class Problem:
         self.started = perf_counter()
         self.replayed: int | None = None
         self.replaying = False
+
+    @property
+    def x0(self) -> np.ndarray:
+        """Where to start, (n,) float64; of sharded leaves brought to the host when it is asked for."""
+        if self._x0 is None:
+            self._x0 = self.tree.pack_x0()
+        return self._x0
+
+    @property
+    def starts_at_leaves(self) -> bool:
+        """Whether x0 is what the leaves hold, and nobody has brought it to the host yet."""
+        return self._x0 is None
 
     def start(self) -> None:
         """Start the clock."""

@@ -19,7 +19,7 @@ import numpy as np
 import optree
 
 from ._errors import InputError, ObjectiveError, outside
-from ._layout import Layout
+from ._layout import Layout, ShardedLayout
 from ._leaves import (
     FLOATS,
     class_of,
@@ -151,8 +151,11 @@ class Tree:
         Length of the flat vector.
     device : str
         Where the variables are.
+    sharded : bool
+        Whether leaves are spread over several devices.
     layout : Layout
-        What a point is best made of where the backend differentiates; `point` makes one flat vector always.
+        What a point is best made of where the backend differentiates; `point` makes one flat vector always, but of
+        sharded leaves.
     """
 
     def __init__(
@@ -183,8 +186,13 @@ class Tree:
         if not self.n:
             raise self._nothing()
         self._check_devices(arrays)
+        self.sharded = any(map(backend.is_sharded, arrays))
         self.prototype = self._make_prototype(arrays)
-        self.layout = Layout(backend, self.prototype, self.sizes)
+        self.layout = (
+            ShardedLayout(backend, self.prototype, self.sizes, arrays)
+            if self.sharded
+            else Layout(backend, self.prototype, self.sizes)
+        )
         self._joins = len(arrays) > 1 and backend.join(arrays[:2]) is not None
         inputs = tuple(i for i in self.frozen if self._can_be_input(leaves[i]))
         template = list(leaves)
@@ -298,6 +306,8 @@ class Tree:
         if _bits(array.dtype) >= 32:
             return array
         xp = self.backend.namespace(array)
+        if self.sharded:
+            return xp.astype(array, xp.float32)
         # By `split`, which casts where its vector is: a framework may else do so on some current device.
         (wide,) = self.backend.split(xp.reshape(array, (-1,)), ((math.prod(array.shape),),), (xp.float32,))
         return wide
@@ -365,17 +375,23 @@ class Tree:
     # -- between nests, points and host vectors ---------------------------------------------------------
 
     def point(self, x: np.ndarray) -> Any:
-        """The point of one flat vector on the device for a host vector."""
+        """The point for a host vector: one flat vector on the device, or of sharded leaves their own arrays."""
+        if self.sharded:
+            return self.layout.point(x)
         return (self.backend.feed(x, self.prototype),)
 
-    def restore(self, x: np.ndarray, *, classes: bool = True) -> Any:
+    def restore(self, x: Any, *, classes: bool = True) -> Any:
         """The nest for a host vector, in x0's dtypes and on its devices; new arrays, and x0's own frozen leaves.
 
+        Of sharded leaves also for a point, which does not go through the host then.
         ``classes`` False is for gradients: plain arrays, for a gradient is no parameter, and None at frozen leaves, for
         none was computed there.
         """
         likes = [self.leaves[i] for i in self.variables]
-        if self.backend.compiles and len(likes) >= MANY_LEAVES:
+        if isinstance(x, tuple):
+            # Put where the leaf lies, a gradient too: a sharded array has no other class.
+            pieces = [self.backend.restore(piece, a, False) for piece, a in zip(self._cast(x), likes, strict=True)]
+        elif self.backend.compiles and len(likes) >= MANY_LEAVES and not self.sharded:
             pieces = self.backend.value(Cut(self.backend, self.shapes, self.dtypes))(self.point(x))
         else:
             make = self.backend.from_numpy
@@ -386,6 +402,11 @@ class Tree:
         if classes:
             pieces = [self.backend.restore(piece, like, False) for piece, like in zip(pieces, likes, strict=True)]
         return self.fill(pieces) if classes or not self.frozen else self._fill_around(pieces, lambda leaf: None)
+
+    def _cast(self, point: Any) -> list[Any]:
+        """The leaves' own arrays in the leaves' dtypes."""
+        split = self.backend.split
+        return [split(array, (s,), (d,))[0] for array, s, d in zip(point, self.shapes, self.dtypes, strict=True)]
 
     def direction(self, point: Any) -> Any:
         """The nest for a vector along which a derivative is taken: zeros at frozen leaves, whose part does not move."""
@@ -421,6 +442,13 @@ class Tree:
         if self._joins:
             return np.asarray(self.backend.to_numpy(self.backend.join(arrays)), dtype=float)
         return np.concatenate([np.ravel(self.backend.to_numpy(a)) for a in arrays], dtype=float, casting="unsafe")
+
+    def check_finite(self) -> None:
+        """What `pack_x0` raises, without bringing the leaves to the host."""
+        for i in self.variables:
+            xp = self.backend.namespace(self.leaves[i])
+            if not bool(self.backend.to_numpy(xp.all(xp.isfinite(self.leaves[i])))):
+                self.pack_x0()
 
     def pack_x0(self) -> np.ndarray:
         """x0 as a host vector.
@@ -517,6 +545,8 @@ class Tree:
         """What a trip through the leaves' dtypes does to a host vector."""
         if all(_bits(dtype) >= 64 for dtype in self.dtypes):
             return x
+        if self.sharded:
+            return self.pack_host(self._cast(self.point(x)))
         (vector,) = self.point(np.array(x))
         return self.pack_host(self.backend.split(vector, self.shapes, self.dtypes))
 

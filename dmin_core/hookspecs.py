@@ -124,6 +124,20 @@ class BackendSpec:
         raise NotImplementedError
 
     @hookspec(firstresult=True)
+    def is_sharded(self, array: Array) -> bool:
+        """Say whether the numbers of a leaf are spread over several devices, or copied to each of several.
+
+        If any leaf's are, every leaf is an array of its own in a point, of its own shape, and `feed` and `from_numpy`
+        are called with a ``like`` of that shape: nothing is laid end to end, which would bring the parts together.
+        `restore` is asked, outside `fun`, to put an array where the leaf lay.
+
+        Notes
+        -----
+        Default: False.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
     def device(self, array: Array) -> str:
         """Say where ``array`` lives, as the framework spells it: ``"cpu"``, ``"cuda:0"``."""
         raise NotImplementedError
@@ -414,7 +428,8 @@ class BackendSpec:
         The arrays of these points may be of any dtypes and shapes: a solver's whole state. What has been said of
         ``fun`` and of ``args`` at `value_and_grad` holds here too: equal functions share what was compiled. Where
         ``fun`` has an attribute ``spent``, so many of the point's first arrays are not looked at again after a call:
-        their memory may become the result's.
+        their memory may become the result's. Where it has ``carried``, so many of the first arrays that go in are as
+        many that come out first, with the same shapes and dtypes, and are to lie where they lay.
         """
         raise NotImplementedError
 

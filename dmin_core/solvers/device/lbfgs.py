@@ -169,12 +169,23 @@ class Lbfgs(Descent):
         """(2m + 3, m + 2): the steps, the changes, s, y and g, times the changes, g and y over the free variables."""
         xp, m, parts = self.xp, self.m, []
         for rows, free, b, c, e in zip(history, self._free(x, g), g, s, y, strict=True):
+            if free.ndim != 1:
+                parts.append(self._shaped_products(rows[: 2 * m, ...], free, b, c, e))
+                continue
             flat = [xp.reshape(free * each, (1, -1)) for each in (b, e)]
             known = xp.reshape(rows[: 2 * m, ...], (2 * m, -1))
             right = xp.concat([known[m:, :] * xp.reshape(free, (1, -1)), *flat])
             left = xp.concat([known, *(xp.reshape(each, (1, -1)) for each in (c, e, b))])
             parts.append(xp.matmul(left, xp.matrix_transpose(right)))
         return sum_of(parts)
+
+    def _shaped_products(self, known: Any, free: Any, b: Any, c: Any, e: Any) -> Any:
+        """The same of arrays that are no vectors, for sharded ones could become vectors only in one place."""
+        xp = self.xp
+        c, e, b = (xp.expand_dims(each, axis=0) for each in (c, e, b))
+        right = xp.concat([known[self.m :, ...] * free, free * b, free * e])
+        every = list(range(1, known.ndim))
+        return xp.tensordot(xp.concat([known, c, e, b]), right, axes=(every, every))
 
     def _free_square(self, trial: Trial) -> Any:
         """‖g‖² over the free variables."""

@@ -154,7 +154,7 @@ class Stretch:
         self.compile = objective.compile
         self.structure = objective.structure
         self.spec: Any = None
-        self.spent = 0
+        self.spent = self.carried = 0
         # In the loop the objective is part of what is compiled; compiled by itself it would be a function called there.
         self.plain = objective.inline()
 
@@ -254,7 +254,7 @@ class Compiled:
             leaves: list[Any]
             leaves, spec = optree.tree_flatten(nest)
             if run is None:
-                stretch.spec, stretch.spent = spec, len(history)
+                stretch.spec, stretch.spent, stretch.carried = spec, len(history), len(optree.tree_leaves(state))
                 run = backend.compile(stretch)
             traces = problem._traces.count if problem._traces is not None else 0
             since, before = perf_counter() - problem.started, perf_counter()

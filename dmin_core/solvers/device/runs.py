@@ -192,7 +192,12 @@ class Iterate:
         """The point as a host vector."""
         return self._device.download(self._point)
 
+    def nest(self) -> Any:
+        """The point as the user knows it."""
+        device = self._device
+        return device.tree.restore(self._point if device.tree.sharded else self.download())
+
     @property
     def x(self) -> np.ndarray:
-        """The same, by the name that SciPy has for it."""
+        """The host vector, by the name that SciPy has for it."""
         return self.download()

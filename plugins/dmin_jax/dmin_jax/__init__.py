@@ -81,6 +81,19 @@ def own_array(size: int, like: Any) -> bool:
     return size >= LARGE and not getattr(like, "committed", False) and like.device.platform == "cpu"
 
 
+@hookimpl
+def is_sharded(array: Any) -> bool:
+    return isinstance(array, jax.Array) and len(array.sharding.device_set) > 1
+
+
+@hookimpl
+def restore(array: Any, like: Any, inside: bool) -> Any:
+    """Where the leaf lay. XLA chooses where a result lies, and chooses the same unless it has a reason."""
+    if inside or not is_sharded(like) or array.sharding.is_equivalent_to(like.sharding, like.ndim):
+        return array
+    return jax.device_put(array, like.sharding)
+
+
 def _check_x64(dtype: Any) -> None:
     if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise InputError(
@@ -146,11 +159,16 @@ def _hvp(fun: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _hessian(fun: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda point, *args: _matrix(jax.hessian(lambda p: _scalar(fun(p, *args)))(point))
+    def evaluate(point: Any, *args: Any) -> jax.Array:
+        blocks = jax.hessian(lambda p: _scalar(fun(p, *args)))(point)
+        sizes = [math.prod(array.shape) for array in point]
+        rows = [
+            jnp.concatenate([block.reshape(height, width) for block, width in zip(row, sizes, strict=True)], axis=1)
+            for row, height in zip(blocks, sizes, strict=True)
+        ]
+        return jnp.concatenate(rows, axis=0)
 
-
-def _matrix(blocks: Any) -> jax.Array:
-    return jnp.concatenate([jnp.concatenate(row, axis=1) for row in blocks], axis=0)
+    return evaluate
 
 
 def _value_and_jacobian(fun: Callable[..., Any]) -> Callable[..., Any]:
@@ -165,7 +183,7 @@ def _value_and_jacobian(fun: Callable[..., Any]) -> Callable[..., Any]:
             (blocks,) = jax.vmap(pull_back)(jnp.eye(value.size, dtype=value.dtype))
         else:
             blocks = jax.jacfwd(outputs)(point)
-        return value, jnp.concatenate(blocks, axis=1)
+        return value, jnp.concatenate([block.reshape(value.size, -1) for block in blocks], axis=1)
 
     return evaluate
 
@@ -343,26 +361,69 @@ def compile(fun: Callable[..., Any]) -> Callable[..., Any]:
         jitted = _compiled_loop(fun)
     except TypeError:  # no hash
         jitted = _compiled_loop.__wrapped__(fun)
-    spent = getattr(fun, "spent", 0)
+    spent, carried = getattr(fun, "spent", 0), getattr(fun, "carried", 0)
 
     def run(point: Any, *args: Any) -> Any:
         fixed, traced = _separate(args)
+        point, where = _on_one_mesh(point, carried)
         try:
-            return jitted(fixed, tuple(point[:spent]), tuple(point[spent:]), traced)
+            return jitted((fixed, where), tuple(point[:spent]), tuple(point[spent:]), traced)
         except NOT_TRACEABLE as cause:
             raise _not_traceable() from cause
 
     return run
 
 
+def _on_one_mesh(point: Any, carried: int) -> tuple[Any, tuple[Any, ...]]:
+    """A point with the arrays that come out again put where they come out, and where that is; () where none is sharded.
+
+    Sharded arrays stay as they are, and all others are copied to each device. A loop's first call is so called as the
+    second is, and one program serves both.
+    """
+    meshes = (array.sharding.mesh for array in point[:carried] if is_sharded(array) and _is_named(array.sharding))
+    if (mesh := next(meshes, None)) is None:
+        return point, ()
+    where = tuple(_spelled(array.sharding) if is_sharded(array) else _everywhere(mesh) for array in point[:carried])
+    kept = (
+        array if isinstance(array, jax.Array) and array.sharding == sharding else jax.device_put(array, sharding)
+        for array, sharding in zip(point, where, strict=False)
+    )
+    return (*kept, *point[carried:]), where
+
+
+def _is_named(sharding: Any) -> bool:
+    return isinstance(sharding, jax.sharding.NamedSharding)
+
+
+def _everywhere(mesh: Any) -> Any:
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+
+def _spelled(sharding: Any) -> Any:
+    """As JAX spells it in what a compiled function returns: dimensions that are whole at the end are left out."""
+    if not _is_named(sharding):
+        return sharding
+    spec = list(sharding.spec)
+    while spec and spec[-1] is None:
+        spec.pop()
+    return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*spec))
+
+
 @functools.lru_cache(maxsize=KEPT)
 def _compiled_loop(fun: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled, with the memory of the arrays that ``fun`` spends given to what it returns."""
+    """Compiled, with the memory of the arrays that ``fun`` spends given to what it returns.
 
-    def run(fixed: Any, spent: Any, kept: Any, traced: Sequence[Any]) -> Any:
-        return fun((*spent, *kept), *_join(fixed, traced))
+    By the function's name it is found in what XLA writes out: ``jit_dmin_loop``, with ``--xla_dump_to``.
+    """
 
-    return jax.jit(run, static_argnums=0, donate_argnums=1)
+    def dmin_loop(constants: Any, spent: Any, kept: Any, traced: Sequence[Any]) -> Any:
+        fixed, where = constants
+        results = list(fun((*spent, *kept), *_join(fixed, traced)))
+        for k, sharding in enumerate(where):
+            results[k] = jax.lax.with_sharding_constraint(results[k], sharding)
+        return tuple(results)
+
+    return jax.jit(dmin_loop, static_argnums=0, donate_argnums=1)
 
 
 @hookimpl
