@@ -34,13 +34,29 @@ class Traces:
         structure.unpack = counted  # type: ignore[method-assign]  # of this instance: a run's own
 
 
+class Untold:
+    """`Traces` of a framework that traces without running `fun`: the first call is taken for one that compiled.
+
+    Where it did not, the second took as long, and nothing is charged in the end.
+    """
+
+    def __init__(self) -> None:
+        self._asked = 0
+
+    @property
+    def count(self) -> int:
+        """1 at the first asking, before the first call, and 2 ever after."""
+        self._asked += 1
+        return min(self._asked, 2)
+
+
 class FirstCalls:
     """A function that its framework compiles, until it has been called twice.
 
     Parameters
     ----------
     evaluate : callable
-    traces : Traces
+    traces : Traces or Untold
     charge : callable
         Is told seconds that were compilation; negative ones were none after all.
     step_aside : callable
@@ -50,7 +66,7 @@ class FirstCalls:
     def __init__(
         self,
         evaluate: Callable[..., Any],
-        traces: Traces,
+        traces: Traces | Untold,
         charge: Callable[[float], None],
         step_aside: Callable[[Any], None],
     ) -> None:

@@ -219,6 +219,10 @@ class Defaults:
         return fun
 
     @hookimpl(trylast=True)
+    def compile_fun(self, fun: Any, like: Any) -> Any:
+        raise NotImplementedError("`minimize` refuses compile=True where a backend has no such hook")
+
+    @hookimpl(trylast=True)
     def while_loop(self, cond: Any, body: Any, state: Any) -> Any:
         while cond(state):
             state = body(state)

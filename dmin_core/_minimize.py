@@ -115,7 +115,8 @@ def minimize(
     backend : str, optional
         One of `backends`; default: whose arrays x0 holds. Where it is given, NumPy leaves are converted.
     compile : bool, optional
-        None: what the framework does best. False: plain eager Python.
+        None: what the framework does best. False: plain eager Python. True, in PyTorch: ``fun`` and its gradient by
+        ``torch.compile``, which takes seconds to minutes at first.
     has_aux : bool, optional
         True: ``fun`` returns ``(value, aux)``, with jac=True ``((value, aux), gradient)``, as ``jax.value_and_grad``
         does. ``aux`` is any nest of arrays and other objects; that of the answer is ``Result.aux``. It costs no
@@ -316,7 +317,7 @@ def _check_callable(**given: Any) -> None:
 def _check_compile(compile: bool | None, backend: Backend) -> None:
     if compile not in (None, False, True):
         raise InputError(f"compile must be None, True or False, not {compile!r}.")
-    if compile and not backend.compiles:
+    if compile and not (backend.compiles or backend.compiles_on_request):
         raise NotSupportedYet(f"Backend {backend.name!r} does not compile in this version; leave `compile` out.")
 
 

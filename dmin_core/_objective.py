@@ -15,6 +15,7 @@ import numpy as np
 
 from ._errors import ObjectiveError
 from ._leaves import is_array, is_float_dtype
+from ._plugins import Backend
 from ._tree import Tree
 
 VALUE_FIRST = "With jac=True or has_aux=True the value comes first: (value, gradient), (value, aux)."
@@ -99,6 +100,12 @@ class Objective:
         raise ObjectiveError(
             f"`fun` returned shape {known}; minimize needs a scalar. Sum or average it first. {VALUE_FIRST}"
         )
+
+    def compiled_by(self, backend: Backend, like: Any) -> Objective:
+        """The same over `fun` as a backend compiles it on request."""
+        twin = copy.copy(self)
+        twin.fun = backend.compile_fun(self.fun, like)
+        return twin
 
     def inline(self) -> Objective:
         """The same to be run as it is, inside a function that is compiled as a whole."""

@@ -197,6 +197,8 @@ class Backend:
         Whether the framework differentiates, or the core takes differences.
     compiles : bool
         Whether it compiles objectives.
+    compiles_on_request : bool
+        Whether it does so only for ``compile=True``, and nothing but `fun` itself.
     shields : bool
         Whether nothing can be written into a host array through what `feed` makes of it.
 
@@ -236,6 +238,7 @@ class Backend:
     adopt: Callable[..., Any]
     namespace: Callable[..., Any]
     compile: Callable[..., Any]
+    compile_fun: Callable[..., Any]
     while_loop: Callable[..., Any]
     cond: Callable[..., Any]
     put_row: Callable[..., Any]
@@ -262,6 +265,7 @@ class Backend:
         self.exact_gradient = "value_and_grad" in own
         self.exact_hvp = "hvp" in own
         self.compiles = "compile" in own
+        self.compiles_on_request = "compile_fun" in own
         self.plain_classes: dict[type, type] = {}
 
     def __repr__(self) -> str:

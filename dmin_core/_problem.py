@@ -18,7 +18,7 @@ import numpy as np
 from . import _differences as differences
 from ._active import active_bounds
 from ._aux import NOTHING, Aside, ValueOf, WithAux
-from ._compile_time import FirstCalls, Traces
+from ._compile_time import FirstCalls, Traces, Untold
 from ._errors import ObjectiveError
 from ._failures import Failures
 from ._influence import Influence
@@ -176,21 +176,24 @@ class Problem:
         self.objective = kind(fun, tree, complex_step=self.scheme == "cs", compile=compile)
         self._uses_gradient = uses_gradient
         self._compute = self._how_to_compute()
-        self._evaluate_value = tree.backend.value(self.objective) if jac is not True else None
+        # On request what is evaluated is compiled; what is differentiated twice is `fun` as it is.
+        self._compiles_fun = bool(compile) and not self.backend.compiles and jac is not True
+        evaluated = self._as_evaluated(self.objective)
+        self._evaluate_value = tree.backend.value(evaluated) if jac is not True else None
         # The backend calls these too, in whatever mode of the framework derivatives are computed.
         self._call_fun = tree.backend.value(Given(fun, tree)) if jac is True else None
         self._call_jac, self._call_hess, self._call_hessp = (
             tree.backend.value(Given(function, tree)) if callable(function) else None for function in (jac, hess, hessp)
         )
-        self._evaluate_pair: Any = tree.backend.value_and_grad(self.objective) if self._by_backend else None
+        self._evaluate_pair: Any = tree.backend.value_and_grad(evaluated) if self._by_backend else None
         plain = self._by_backend and not has_aux and len(tree.layout.groups) == 1
-        self._on_host: Any = tree.backend.on_host(self.objective, tree.prototype) if plain else None
+        self._on_host: Any = tree.backend.on_host(evaluated, tree.prototype) if plain else None
         self._make_visit: Callable[..., Visit] = Visit
         self.aside = self._put_aux_aside(tree, compile) if has_aux else None
         self._evaluate_product: Any = None
         self._evaluate_hessian: Any = None
         self._traces = Traces(tree.structure) if self.backend.compiles and compile is not False else None
-        self._watch_first_calls("_evaluate_value", "_evaluate_pair")
+        self._watch_first_calls("_evaluate_value", "_evaluate_pair", "_on_host")
         self._gradient_seen = False
         self.failures = Failures(tree.backend.is_failure, tree.coarsest_eps)
         self.precision = Precision(tree.coarsest_eps, self.exact_gradient, bounds)
@@ -252,6 +255,9 @@ class Problem:
             if "bound_multipliers" in raw:
                 found["bound_multipliers"] = self.tree.restore(np.array(raw["bound_multipliers"]), classes=False)
         return found
+
+    def _as_evaluated(self, objective: Objective) -> Objective:
+        return objective.compiled_by(self.backend, self.tree.prototype) if self._compiles_fun else objective
 
     # -- which derivatives --------------------------------------------------------------------------------
 
@@ -569,7 +575,9 @@ class Problem:
     def _put_aux_aside(self, tree: Tree, compile: bool | None) -> Aside:
         """Exchange the evaluators for those that put aux aside, where the next visit finds it."""
         aside = Aside(tree.backend)
-        objective = WithAux(self.fun, tree, complex_step=self.scheme == "cs", compile=compile, owner=tree.backend.name)
+        objective = self._as_evaluated(
+            WithAux(self.fun, tree, complex_step=self.scheme == "cs", compile=compile, owner=tree.backend.name)
+        )
         if self._call_fun is not None:
             self._call_fun = aside.from_user_pair(self._call_fun)
         else:
@@ -761,12 +769,13 @@ class Problem:
 
     def _watch_first_calls(self, *names: str) -> None:
         """Have what these evaluators take to compile counted apart, where the framework compiles."""
-        if self._traces is None:
+        if self._traces is None and not self._compiles_fun:
             return
         for name in names:
             if (evaluate := getattr(self, name)) is not None:
+                traces = Untold() if self._traces is None else self._traces
                 step_aside = functools.partial(setattr, self, name)
-                setattr(self, name, FirstCalls(evaluate, self._traces, self._charge_compile, step_aside))
+                setattr(self, name, FirstCalls(evaluate, traces, self._charge_compile, step_aside))
 
     def _charge_compile(self, seconds: float) -> None:
         self.in_compile += seconds

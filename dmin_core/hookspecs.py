@@ -434,6 +434,27 @@ class BackendSpec:
         raise NotImplementedError
 
     @hookspec(firstresult=True)
+    def compile_fun(self, fun: Callable[..., Any], like: Array) -> Callable[..., Any]:
+        """Return the user's ``fun`` compiled, for ``compile=True`` in a framework that does not compile by itself.
+
+        It is called with the nest, not with a point, from inside what `value_and_grad`, `value` and `on_host` are
+        given, whose attribute ``compile`` is then True; never by what differentiates twice. Equal functions are to
+        share what was compiled.
+
+        Parameters
+        ----------
+        fun : callable
+            ``fun(x, *args)``, with everything the user's returns.
+        like : array
+            On the device where it will be called.
+
+        Notes
+        -----
+        Default: none; ``compile=True`` is an error then.
+        """
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
     def while_loop(self, cond: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
         """Apply ``body`` to ``state`` while ``cond(state)``; return the last state (default: Python's loop)."""
         raise NotImplementedError

@@ -168,3 +168,10 @@ def test_nothing_is_a_container_of_the_frameworks(backend):
     assert backend.container(object()) is None
     with pytest.raises(NotImplementedError, match="takes containers apart"):
         backend.rebuild(None, [])
+
+
+def test_nothing_is_sharded_and_nothing_compiled_on_request(backend):
+    assert backend.is_sharded(np.zeros(3)) is False
+    assert not backend.compiles_on_request
+    with pytest.raises(NotImplementedError, match="refuses compile=True"):
+        backend.compile_fun(abs, np.zeros(1))

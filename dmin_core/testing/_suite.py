@@ -158,6 +158,7 @@ class BackendTests:
         where = self.hooks.device(self._vector())
         must("device", "must return a text", type(where), str)
         must("devices", f"must list the device {where!r} of a new array, not only {devices}", where in devices, True)
+        must("is_sharded", "must say no of an array on one device", bool(self.hooks.is_sharded(self._vector())), False)
 
     # To the host and back --------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dmin_core import ObjectiveError, hookimpl, with_backend
 
+from . import _compiled
 from ._modules import Module, adopt_module
 
 __version__ = "0.0.1"
@@ -175,7 +176,12 @@ def value_and_grad(fun: Callable[..., Any]) -> Callable[..., tuple[Tensor, Point
             return value.detach(), gradient
         return value.detach(), _filled(gradient, variables)
 
-    return evaluate
+    return _compiled.explained(evaluate) if getattr(fun, "compile", None) else evaluate
+
+
+@hookimpl
+def compile_fun(fun: Callable[..., Any], like: Tensor) -> Callable[..., Any]:
+    return _compiled.compile_fun(fun, like.is_cuda)
 
 
 @hookimpl
@@ -196,7 +202,7 @@ def on_host(fun: Callable[..., Any], like: Tensor) -> Callable[..., tuple[float,
         gradient: Tensor | None = torch.autograd.grad(value, vector, allow_unused=True)[0]
         return value.item(), np.zeros_like(x) if gradient is None else to_numpy(gradient)
 
-    return evaluate
+    return _compiled.explained(evaluate) if getattr(fun, "compile", None) else evaluate
 
 
 def _filled(gradient: Sequence[Tensor | None], variables: Point) -> Point:
@@ -212,7 +218,7 @@ def value(fun: Callable[..., Any]) -> Callable[..., Any]:
             result = fun(point, *args)
             return result.detach() if isinstance(result, Tensor) else result
 
-    return evaluate
+    return _compiled.explained(evaluate) if getattr(fun, "compile", None) else evaluate
 
 
 @hookimpl
