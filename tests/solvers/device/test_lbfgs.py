@@ -171,6 +171,50 @@ def test_a_senseless_option_is_refused(option, value):
         minimize(fun, x0, jac=True, method=METHOD, options={option: value})
 
 
+@pytest.mark.parametrize("bounds", [None, (-2.0, 4.0)], ids=["free", "bounded"])
+@pytest.mark.parametrize("compile", [None, False], ids=["as it is", "eager"])
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_bfloat16_leaves_have_vectors_in_float32_and_an_answer_to_their_own_precision(
+    backend, compile, bounds, monkeypatch
+):
+    framework = pytest.importorskip(backend, reason="a backend with bfloat16")
+    host = get_backend(backend)
+    xp = framework.numpy if backend == "jax" else framework
+    x0 = {name: xp.asarray([3.0, -1.5, 0.5], dtype=xp.bfloat16) for name in ("a", "b")}
+    target = {"a": np.array([1.1, 0.3, -0.7]), "b": np.array([2.3, -1.9, 0.01])}
+    scale = np.array([1.0, 4.0, 16.0])
+    near, weights = {k: xp.asarray(v, dtype=xp.float32) for k, v in target.items()}, xp.asarray(scale, dtype=xp.float32)
+    seen, rows, put_row = set(), set(), host.put_row
+
+    def fun(x):
+        value = 0.0
+        for name, leaf in x.items():
+            seen.add(str(leaf.dtype))
+            # In the precision of the solver, as a loss in mixed precision is summed up.
+            d = (leaf.to(xp.float32) if backend == "torch" else leaf.astype(xp.float32)) - near[name]
+            value = value + (weights * d**2).sum()
+        return value
+
+    monkeypatch.setattr(host, "put_row", lambda array, k, row: rows.add(str(row.dtype)) or put_row(array, k, row))
+    result = minimize(fun, x0, method=METHOD, compile=compile, bounds=bounds)
+    assert result.success
+    assert {name.rpartition(".")[2] for name in seen} == {"bfloat16"}
+    assert {name.rpartition(".")[2] for name in rows} == {"float32"}
+    assert result.nfev < 100
+    for name, leaf in result.x.items():
+        assert (type(leaf), leaf.dtype) == (type(x0[name]), x0[name].dtype)
+        assert result.jac[name].dtype == x0[name].dtype
+        # Eight bits of significand, to the last.
+        x = np.asarray(host.to_numpy(leaf), float)
+        assert (np.abs(x - target[name]) <= 2.0**-7 * np.maximum(np.abs(target[name]), 2.0**-6)).all()
+    # As good as rounding the minimiser itself.
+    rounded = sum(
+        float(np.sum(scale * (np.asarray(host.to_numpy(xp.asarray(t, dtype=xp.bfloat16)), float) - t) ** 2))
+        for t in target.values()
+    )
+    assert rounded * (1 - 1e-5) <= result.fun <= 2.0 * rounded
+
+
 @pytest.mark.parametrize("bounds", [None, (-5.0, 5.0)], ids=["free", "bounded"])
 def test_operations_an_iteration_do_not_grow_with_pairs_or_leaves(bounds):
     """As the documentation says: some twenty of the framework's, forty with bounds, beside those of `fun`."""
