@@ -62,6 +62,8 @@ def default_method(tree: Tree, constrained: bool, jac: Any, options: Any) -> tup
     has_gradient = jac is True or callable(jac) or (not isinstance(jac, str) and tree.backend.exact_gradient)
     if not (has_gradient and _has_all(options)):
         return "L-BFGS-B", None
+    if tree.sharded:  # which nothing on the host could leave as it is
+        return "device-lbfgs", f"x0 is sharded over {tree.device}"
     if is_accelerator(tree.device):
         return "device-lbfgs", f"x0 is on {tree.device}"
     least = OVERTAKES.get(tree.backend.name, UNMEASURED)

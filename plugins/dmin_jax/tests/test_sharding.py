@@ -154,6 +154,10 @@ def test_what_else_a_run_may_have_is_had_over_sharded_leaves(tmp_path):
         check(frozen.x)
         same({"v": frozen.x["v"]}, {"v": VALUES["v"]}, rtol=0)
 
+        chosen = minimize(fun, start())
+        assert chosen.method == method and "sharded over 8 devices" in chosen.chosen, chosen.chosen
+        assert (chosen.fun, chosen.nfev) == (whole.fun, whole.nfev)
+
         # Methods on the host know them too, through a host vector.
         host = minimize(fun, start(), method="L-BFGS-B")
         check(host.x)
