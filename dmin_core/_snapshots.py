@@ -66,6 +66,11 @@ class Boundary(NamedTuple):
     seconds: tuple[float, ...]
     reported: bool
 
+    @property
+    def work(self) -> tuple[int, int]:
+        """Evaluations and products so far: what a later state has more of."""
+        return self.counts["nfev"], self.counts["nhev"]
+
 
 def kept(run: Callable[..., Any], checkpoint: Checkpoint, method: str) -> Callable[..., Any]:
     """`SolverSpec.solve` of a device method, with its state read from a checkpoint and written to it."""
@@ -111,7 +116,7 @@ class Keeper:
         self.writing = True
         self.device: Any = None
         self.boundary: Boundary | None = None
-        self._written = 0
+        self._written = (0, 0)
         self._wrote_at = perf_counter()
         self._took = 0.0
         problem.replayed = 0
@@ -131,7 +136,7 @@ class Keeper:
         found = self._read(state)
         if found is None:
             return state, False
-        self._written = found.counts["nfev"]
+        self._written = found.work
         self.boundary = found
         self._put_back(found)
         return found.state, not found.reported
@@ -190,7 +195,7 @@ class Keeper:
     def write(self) -> None:
         """Write what was noted, unless the file has it."""
         boundary = self.boundary
-        if not self.writing or boundary is None or boundary.counts["nfev"] <= self._written:
+        if not self.writing or boundary is None or boundary.work <= self._written:
             return
         start = perf_counter()
         records = self._records(boundary)
@@ -206,7 +211,7 @@ class Keeper:
         except (OSError, CheckpointError) as cause:
             self._stop(f"could not be written: {cause}")
             return
-        self._written = boundary.counts["nfev"]
+        self._written = boundary.work
         self._wrote_at = perf_counter()
         self._took = self._wrote_at - start
 
@@ -241,7 +246,7 @@ class Keeper:
         self.writing = False
         warnings.warn(
             f"The checkpoint {self.file.path!r} {why}. The run goes on without it; started again, it would go on from "
-            f"evaluation {self._written}.",
+            f"evaluation {self._written[0]}.",
             RuntimeWarning,
             stacklevel=outside(),
         )
