@@ -229,6 +229,19 @@ DEVICE_METHODS: dict[str, dict[str, Any]] = {
         "private_x": True,
         "options": ("maxiter", "gtol", "norm", "c1", "c2", "maxls", "hess_inv0", *_DIFFERENCES),
     },
+    "device-newton-cg": {
+        "on_device": True,
+        "gradient": True,
+        "private_x": True,
+        "bounds": True,
+        "hessp": True,
+        "hess": True,
+        "needs_hessian": True,
+        "options": (
+            *("gtol", "maxiter", "initial_trust_radius", "max_trust_radius", "eta", "maxCGit"),
+            *_DIFFERENCES,
+        ),
+    },
 }
 """dmin's own, whose vectors stay where the arrays are."""
 

@@ -38,27 +38,37 @@ class InPython:
     device : DeviceProblem
     make : callable
         ``make(arithmetic, evaluate, observe, record, loop, put_row, beside, bounds)``: the solver.
+    product : callable, optional
+        The Hessian product of a solver of second order, which has other parts: `second_order`.
     """
 
-    def __init__(self, device: DeviceProblem, make: Callable[..., Any]) -> None:
+    def __init__(self, device: DeviceProblem, make: Callable[..., Any], product: Any = None) -> None:
         self.device, self.xp = device, device.xp
         self.dtype = device.like.dtype
         self.a = Host(device.eps)
         self.to_numpy = device.backend.to_numpy
         self.keeper, put_row = device.problem.keeper, device.backend.put_row
-        self.solver = make(
-            arithmetic=self.a,
-            xp=self.xp,
-            evaluate=device.evaluate,
-            observe=self.look if device.on_host else self.observe,
-            record=self.record,
-            loop=self.loop,
-            put_row=put_row if self.keeper is None else self.keeper.guard(put_row),
-            add_to=operator.iadd if self.keeper is None else self.keeper.guard(operator.iadd),
-            beside=self.beside,
-            bounds=device.bounds,
-            times=_times(self.xp, device.like),
-        )
+        parts: dict[str, Any] = {
+            "arithmetic": self.a,
+            "xp": self.xp,
+            "evaluate": device.evaluate,
+            "record": self.record,
+            "loop": self.loop,
+            "bounds": device.bounds,
+            "times": _times(self.xp, device.like),
+        }
+        if product is None:
+            guarded = put_row if self.keeper is None else self.keeper.guard(put_row)
+            adding = operator.iadd if self.keeper is None else self.keeper.guard(operator.iadd)
+            parts.update(
+                observe=self.look if device.on_host else self.observe,
+                put_row=guarded,
+                add_to=adding,
+                beside=self.beside,
+            )
+        else:
+            parts.update(second_order(product, self.read, _choice))
+        self.solver = make(**parts)
 
     @staticmethod
     def loop(goes_on: Callable[[Any], Any], body: Callable[[Any], Any], state: Any) -> Any:
@@ -89,6 +99,15 @@ class InPython:
     def look(self, value: Any, scalars: list[Any], products: Any) -> Any:
         """The same where the arrays are NumPy's, float64: nothing to read."""
         return float(value), [float(each) for each in scalars], products
+
+    def read(self, values: list[Any]) -> list[Any]:
+        """One read of 0-d arrays; Python's floats, and NumPy's which are some, are there already."""
+        xp, dtype = self.xp, self.dtype
+        arrays = [v if v.dtype == dtype else xp.astype(v, dtype) for v in values if not isinstance(v, float)]
+        start = perf_counter()
+        found = iter(np.asarray(self.to_numpy(xp.stack(arrays)), dtype=float).tolist() if arrays else ())
+        self.device.problem.in_copies += perf_counter() - start
+        return [float(v) if isinstance(v, float) else next(found) for v in values]
 
     def record(self, log: Any, trial: Any) -> Any:
         """Note down an evaluation."""
@@ -133,6 +152,15 @@ def under(limits: Any, state: Any) -> Any:
     return state._replace(status=status if isinstance(state.status, int) else np.asarray(status, state.status.dtype))
 
 
+def second_order(product: Any, read: Any, branch: Any) -> dict[str, Any]:
+    """The parts that a solver by Hessian products has in place of a history's: `newton_cg.NewtonCg`."""
+    return {"product": product, "read": read, "branch": branch}
+
+
+def _choice(predicate: Any, true: Callable[..., Any], false: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
+    return true(*operands) if predicate else false(*operands)
+
+
 def _times(xp: Any, like: Any) -> Callable[..., Any]:
     """``@`` where the framework's knows vectors: array-api-compat's functions look at their arguments first."""
     try:
@@ -149,8 +177,11 @@ class Stretch:
     in a tuple, and `args`.
     """
 
-    def __init__(self, objective: Any, backend: Any, make: Callable[..., Any], key: Hashable, bounded: bool) -> None:
+    def __init__(
+        self, objective: Any, backend: Any, make: Callable[..., Any], key: Hashable, bounded: bool, second: bool
+    ) -> None:
         self.objective, self.backend, self.make, self.key, self.bounded = objective, backend, make, key, bounded
+        self.second = second
         self.compile = objective.compile
         self.structure = objective.structure
         self.spec: Any = None
@@ -175,22 +206,38 @@ class Stretch:
         xp = self.backend.namespace(like)
         a = Traced(eps, xp, like)
         evaluate = self.backend.value_and_grad(self.plain)
-        solver = self.make(
-            arithmetic=a,
-            xp=xp,
-            evaluate=lambda x: evaluate(x, *args),
-            observe=lambda value, scalars, products: (xp.astype(xp.asarray(value), like.dtype), scalars, products),
-            record=lambda log, trial: _note(self.backend, xp, log, trial),
-            loop=self.backend.while_loop,
-            put_row=self.backend.put_row,
-            add_to=operator.add,
-            beside=lambda values: values,
-            bounds=bounds if self.bounded else None,
-        )
+        parts: dict[str, Any] = {
+            "arithmetic": a,
+            "xp": xp,
+            "evaluate": lambda x: evaluate(x, *args),
+            "record": lambda log, trial: _note(self.backend, xp, log, trial),
+            "loop": self.backend.while_loop,
+            "bounds": bounds if self.bounded else None,
+        }
+        if self.second:
+            hvp = self.backend.hvp(self.plain)
+            parts.update(
+                second_order(
+                    lambda x, v, g: hvp(x, v, *args),
+                    lambda values: [xp.astype(xp.asarray(values[0]), values[-1].dtype), *values[1:]],
+                    self.backend.cond,
+                )
+            )
+        else:
+            parts.update(
+                observe=lambda value, scalars, products: (xp.astype(xp.asarray(value), like.dtype), scalars, products),
+                put_row=self.backend.put_row,
+                add_to=operator.add,
+                beside=lambda values: values,
+            )
+        solver = self.make(**parts)
         rows = LONGEST + 64
         log = (a.zeros(rows, 2), a.count(0))
         state, (log, used) = solver.run(state, limits, log)
-        numbers = xp.stack([xp.astype(each, like.dtype) for each in (used, state.status, state.nit, state.f, state.gg)])
+        told = [used, state.status, state.nit, state.f, state.gg]
+        if self.second:
+            told += [state.nhev, state.lowest[2]]
+        numbers = xp.stack([xp.astype(each, like.dtype) for each in told])
         report = xp.concat([numbers, xp.reshape(log, (-1,))])
         return (*optree.tree_leaves(state), report)
 
@@ -210,44 +257,49 @@ class Compiled:
         As for `InPython`.
     key : hashable
         What tells the solver that ``make`` makes from others.
+    second : bool, optional
+        Whether it is one of second order.
     """
 
-    def __init__(self, device: DeviceProblem, make: Callable[..., Any], key: Hashable) -> None:
-        self.device, self.make, self.key = device, make, key
+    def __init__(self, device: DeviceProblem, make: Callable[..., Any], key: Hashable, second: bool = False) -> None:
+        self.device, self.make, self.key, self.second = device, make, key, second
 
     def run(self, history: tuple[Any, ...], limits: Any, on_iteration: Callable[[Any], None] | None) -> Any:
         """The last state; limits on evaluations and time raise `Stop` between stretches."""
         device, problem, backend = self.device, self.device.problem, self.device.backend
         bounded = device.bounds is not None
-        stretch = Stretch(problem.objective, backend, self.make, self.key, bounded)
+        stretch = Stretch(problem.objective, backend, self.make, self.key, bounded, self.second)
+        others = ("product", "read", "branch") if self.second else ("observe", "put_row", "add_to", "beside")
         begun = self.make(
             arithmetic=_Numbers(device.eps, device.host_dtype),
             xp=device.xp,
-            **dict.fromkeys(("evaluate", "observe", "record", "loop", "put_row", "add_to", "beside")),
+            **dict.fromkeys(("evaluate", "record", "loop", *others)),
             bounds=device.bounds,
         )
         state: Any = begun.begin(device.start, device.zeros(), history)
         run: Any = None
-        allowed, nit, seen_all = 1, 0, False
+        allowed, nit, seen_all, f = 1, 0, False, math.nan
         keeper = problem.keeper
         if keeper is not None:
             state, unseen = keeper.resume(device, state)
-            state, nit = under(limits, state), int(state.nit)
+            state, nit, f = under(limits, state), int(state.nit), float(state.f)
             if unseen and on_iteration is not None:
                 on_iteration(state._replace(f=float(state.f), nit=nit))
             if int(state.status):
                 return state
         while True:
-            until = min(problem.nfev + allowed, MANY)
+            until = min(problem.nfev + min(allowed, LONGEST), MANY)
             stretched = limits._replace(
                 maxfun=np.int32(min(problem.maxfun, MANY)),
                 until_evaluation=np.int32(until),
                 until_iteration=np.int32(nit + 1 if on_iteration is not None and nit >= 0 and problem.nfev else MANY),
             )
+            if self.second:
+                stretched = stretched._replace(until_product=np.int32(min(problem.nhev + allowed, MANY)))
             if problem._limited:
                 problem._check_limits()
             if keeper is not None:
-                if until + int(limits.maxls) >= problem.maxfun:  # where a search may be broken off
+                if until + int(getattr(limits, "maxls", 1)) >= problem.maxfun:  # where a search may be broken off
                     keeper.write()
                 keeper.void()
             nest: Any = (state, stretched, begun.a.number(device.eps), device.bounds or ())
@@ -266,27 +318,32 @@ class Compiled:
             nest = optree.tree_unflatten(optree.tree_structure(state), leaves)
             state = nest
             used, status, nit_now = (int(each) for each in host[:3])
-            log = host[5:].reshape(-1, 2)[:used]
-            first = problem.nfev == 0
+            log = host[7 if self.second else 5 :].reshape(-1, 2)[:used]
+            first, moved, f = problem.nfev == 0, host[3] != f, float(host[3])
             device.note_all(log[:, 0], log[:, 1], since)
-            device.best = (state.x, float(host[3]), state.g, NOTHING)
-            if first or (problem.influence.undecided and not seen_all):
-                device.look(float(host[3]), math.sqrt(host[4]) if host[4] >= 0 else math.nan, state.g)
+            device.best = (state.x, f, state.g, NOTHING)
+            work = used
+            if self.second:
+                work += int(host[5]) - problem.nhev
+                problem.nhev = int(host[5])
+                device.best = (state.lowest[0], float(host[6]), state.lowest[1], NOTHING)
+            if first or (moved and problem.influence.undecided and not seen_all):
+                device.look(f, math.sqrt(host[4]) if host[4] >= 0 else math.nan, state.g)
                 seen_all = not first
             new = nit_now > nit
             if keeper is not None and status != EVALUATIONS:
                 keeper.note(state, on_iteration is None or not new)
             if new and on_iteration is not None:
-                on_iteration(state._replace(f=float(host[3]), nit=nit_now))
+                on_iteration(state._replace(f=f, nit=nit_now))
                 if keeper is not None and status != EVALUATIONS:
                     keeper.note(state)
             nit = nit_now
             if status:
                 return state._replace(status=status, nit=nit)
-            allowed = self._allow(took / max(used, 1), first)
+            allowed = self._allow(took / max(work, 1), first)
 
     def _allow(self, each: float, first: bool) -> int:
-        """How many evaluations the next stretch may have, one of which took so long."""
+        """How many evaluations, or products, the next stretch may have, one of which took so long."""
         problem = self.device.problem
         if problem.influence.undecided:
             return 1
@@ -294,11 +351,13 @@ class Compiled:
         if problem.maxtime < math.inf:
             seconds = min(seconds, 0.5 * (problem.maxtime - (perf_counter() - problem.started)))
         # The first call may have compiled, which says nothing about the next ones.
-        return 8 if first else max(1, min(LONGEST, int(seconds / each)))
+        return 8 if first else max(1, int(min(MANY, seconds / each)))
 
 
 class _Numbers:
     """The scalars with which a compiled loop begins, NumPy's."""
+
+    eager = False
 
     def __init__(self, eps: float, dtype: Any) -> None:
         self.eps, self.dtype = eps, dtype
@@ -308,6 +367,9 @@ class _Numbers:
 
     def count(self, value: Any) -> Any:
         return np.asarray(value, np.int32)
+
+    def truth(self, value: Any) -> Any:
+        return np.asarray(value, np.bool_)
 
     def zeros(self, *shape: int) -> Any:
         return np.zeros(shape, self.dtype)

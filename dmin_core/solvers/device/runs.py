@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from ..._device_problem import DeviceProblem
+from ..._device_products import Products
 from ..._errors import InputError, MethodError
 from ..._problem import Problem
-from . import descent, line_search
+from . import descent, line_search, newton_cg
 from .bfgs import Bfgs
 from .descent import Limits
 from .lbfgs import Lbfgs
 from .loops import MANY, Compiled, InPython
+from .newton_cg import NewtonCg
 
 MESSAGES = {
     descent.GRADIENT: (True, 0, "The largest number of the (projected) gradient is at most gtol."),
@@ -27,8 +29,12 @@ MESSAGES = {
     descent.FAILED: (False, 2, "No lower value was found along the gradient (line search, maxls = {maxls})."),
     descent.START: (False, 2, "The value or the gradient is not finite."),
 }
+NO_STEP = (False, 2, "No lower value was found, however small the trust region.")
 
-LEAST = {"maxcor": 1, "maxiter": 0, "maxls": 1, "ftol": 0, "gtol": 0, "norm": 1}
+LEAST = {
+    **{"maxcor": 1, "maxiter": 0, "maxls": 1, "ftol": 0, "gtol": 0, "norm": 1},
+    **{"maxCGit": 1, "eta": 0, "initial_trust_radius": 0, "max_trust_radius": 0},
+}
 """What options must be at least."""
 
 SEARCH = {"c1": line_search.DECREASE, "c2": line_search.CURVATURE}
@@ -87,7 +93,67 @@ def run_bfgs(
     return report
 
 
-RUNS = {"device-lbfgs": run_lbfgs, "device-bfgs": run_bfgs}
+def run_newton_cg(
+    problem: Problem, tol: float | None, callback: Callable[[Any], Any], options: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """`device-newton-cg`."""
+    given = _read_trust_region(problem, tol, options)
+    if not (problem.hess is None or callable(problem.hess) or isinstance(problem.hess, str)):
+        raise MethodError(
+            f"device-newton-cg takes hess as a callable or None, not {problem.hess!r}, which is for trust-constr. "
+            f"device-lbfgs builds an approximation of its own."
+        )
+    device = DeviceProblem(problem)
+    product = Products(device)
+    device.traced = device.traced and product.inlined
+    loop: Any
+    if device.traced:
+        loop = Compiled(device, _make_newton_cg, "newton-cg", second=True)
+    else:
+        loop = InPython(device, _make_newton_cg, product)
+    number, count = (device.host_dtype.type, np.int32) if device.traced else (float, int)
+    limits = newton_cg.Limits(
+        gtol=number(given["gtol"]),
+        eta=number(given["eta"]),
+        radius=number(given["initial_trust_radius"]),
+        largest_radius=number(given["max_trust_radius"]),
+        longest=count(min(given["maxCGit"], MANY)),
+        maxiter=count(min(given["maxiter"], MANY)),
+        maxfun=count(0),
+        until_evaluation=count(0),
+        until_iteration=count(0),
+        until_product=count(MANY),
+    )
+    try:
+        state = loop.run((*device.zeros(), *device.zeros(), *device.zeros()), limits, _notifier(device, callback))
+    finally:
+        device.conclude()
+    return _tell(device, state, given, {**MESSAGES, descent.FAILED: NO_STEP})
+
+
+def _read_trust_region(problem: Problem, tol: float | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    # What the coarsest leaf can show, as for SciPy's methods (`_tolerances`).
+    given: dict[str, Any] = {
+        "gtol": max(1e-5, math.sqrt(problem.tree.coarsest_eps)) if tol is None else tol,
+        "eta": 0.15,
+        "initial_trust_radius": 1.0,
+        "max_trust_radius": 1e9,
+        "maxCGit": max(20, 2 * problem.n),
+        "maxiter": 200 * problem.n,
+    }
+    given.update({name: value for name, value in options.items() if name in given and value is not None})
+    _check(given)
+    if not given["eta"] < newton_cg.POOR:
+        raise InputError(f"options['eta'] must be less than {newton_cg.POOR}, not {given['eta']!r}.")
+    if not 0.0 < given["initial_trust_radius"] <= given["max_trust_radius"] < math.inf:
+        raise InputError(
+            f"options['initial_trust_radius'] must be positive and at most options['max_trust_radius'], which must be "
+            f"finite; not {given['initial_trust_radius']!r} and {given['max_trust_radius']!r}."
+        )
+    return given
+
+
+RUNS = {"device-lbfgs": run_lbfgs, "device-bfgs": run_bfgs, "device-newton-cg": run_newton_cg}
 
 
 def _run(
@@ -114,17 +180,28 @@ def _run(
         state = loop.run(history, limits, _notifier(device, callback))
     finally:
         device.conclude()
+    return state, _tell(device, state, given, messages)
+
+
+def _tell(
+    device: DeviceProblem, state: Any, given: Mapping[str, Any], messages: Mapping[int, tuple[bool, int, str]]
+) -> dict[str, Any]:
+    """What a run reports, by the state that it ended in."""
     why = int(state.status)
     if why == descent.FAILED:
         hope = float(device.backend.to_numpy(state.hope) if device.traced else state.hope)
         why = descent.RESOLUTION if 0.0 <= hope <= device.noise() else why
     success, status, message = messages[why]
-    return state, {
+    return {
         "success": success,
         "status": status,
         "message": message.format(maxfun=device.problem.maxfun, **given),
         "nit": int(state.nit),
     }
+
+
+def _make_newton_cg(**parts: Any) -> NewtonCg:
+    return NewtonCg(**parts)
 
 
 def _make_lbfgs(**parts: Any) -> Lbfgs:
@@ -167,6 +244,8 @@ def _check(given: Mapping[str, Any]) -> None:
         value = given.get(name)
         if value is not None and not (isinstance(value, int | float | np.number) and value >= least):
             raise InputError(f"options[{name!r}] must be a number of at least {least}, not {value!r}.")
+    if "c1" not in given:
+        return
     c1, c2 = given["c1"], given["c2"]
     if not (isinstance(c1, float | np.floating) and isinstance(c2, float | np.floating) and 0.0 < c1 < c2 < 1.0):
         raise InputError(

@@ -1,0 +1,95 @@
+"""Vectors as points: tuples of arrays that are added, multiplied and kept within bounds array by array."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any
+
+Point = tuple[Any, ...]
+
+
+class Vectors:
+    """Operations on points of one framework.
+
+    Parameters
+    ----------
+    xp : namespace
+        For the arrays of points.
+    times : callable
+        The product of two vectors.
+    bounds : pair of points, or None
+    """
+
+    def __init__(self, xp: Any, times: Callable[..., Any], bounds: tuple[Point, Point] | None) -> None:
+        self.xp, self.times, self.bounds = xp, times, bounds
+
+    def dot(self, u: Point, v: Point) -> Any:
+        """Inner product, a 0-d array."""
+        if len(u) == 1 and u[0].ndim == 1:
+            return self.times(u[0], v[0])
+        xp = self.xp
+        return sum_of(self.times(a, b) if a.ndim == 1 else xp.sum(a * b) for a, b in zip(u, v, strict=True))
+
+    def extremes(self, u: Point) -> tuple[Any, Any]:
+        """The largest number and the least: two reductions, and no array of absolute values."""
+        xp = self.xp
+        pairs = ((xp.max, xp.maximum), (xp.min, xp.minimum))
+        top, bottom = (functools.reduce(both, [each(array) for array in u]) for each, both in pairs)
+        return top, bottom
+
+    def project(self, x: Point) -> Point:
+        """The nearest point within the bounds."""
+        assert self.bounds is not None
+        xp = self.xp
+        return tuple(xp.minimum(xp.maximum(a, low), high) for a, low, high in zip(x, *self.bounds, strict=True))
+
+    def free(self, x: Point, g: Point) -> Point:
+        """1 for variables that can go where the gradient says, 0 for those that it holds at a bound."""
+        assert self.bounds is not None
+        xp = self.xp
+        held = (
+            ((a <= low) & (b > 0.0)) | ((a >= high) & (b < 0.0))
+            for a, b, low, high in zip(x, g, *self.bounds, strict=True)
+        )
+        return tuple(xp.astype(xp.logical_not(h), a.dtype) for h, a in zip(held, x, strict=True))
+
+    def differ(self, u: Point, v: Point) -> Any:
+        """Whether two points are not the same, a 0-d array of truth."""
+        return functools.reduce(operator.or_, [self.xp.any(a != b) for a, b in zip(u, v, strict=True)])
+
+
+def add(u: Point, v: Point) -> Point:
+    """The sum."""
+    return tuple([a + b for a, b in zip(u, v, strict=True)])
+
+
+def subtract(u: Point, v: Point) -> Point:
+    """The difference."""
+    return tuple([a - b for a, b in zip(u, v, strict=True)])
+
+
+def multiply(u: Point, v: Point) -> Point:
+    """Number by number."""
+    return tuple([a * b for a, b in zip(u, v, strict=True)])
+
+
+def scale(t: Any, u: Point) -> Point:
+    """A number times a vector."""
+    return tuple([a * t for a in u])
+
+
+def step(u: Point, t: Any, v: Point) -> Point:
+    """The vector ``u + t v``."""
+    return tuple([a + b * t for a, b in zip(u, v, strict=True)])
+
+
+def negate(u: Point) -> Point:
+    """The vector turned round."""
+    return tuple([-a for a in u])
+
+
+def sum_of(terms: Any) -> Any:
+    """The sum of arrays, without a zero to start from."""
+    return functools.reduce(operator.add, terms)
