@@ -47,14 +47,21 @@ class DeviceProblem:
         Precision of the values: that of the coarsest leaf or of the solver's vectors, whichever is less.
     traced : bool
         Whether the solver's loop may be compiled with the objective in it.
+
+    Parameters
+    ----------
+    problem : Problem
+    sharing : bool, optional
+        Whether NumPy may do the arithmetic of short vectors where it shares the framework's memory: not for solvers
+        that ask for products, which are the framework's.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, sharing: bool = True) -> None:
         self.problem, self.tree, self.backend = problem, problem.tree, problem.backend
         self.args = problem.objective_args
         self.sharded = problem.tree.sharded
         self.prototype = problem.tree.prototype
-        self.shared = problem._on_host is not None and problem.n <= FEW
+        self.shared = sharing and problem._on_host is not None and problem.n <= FEW
         if self.shared:
             self.backend, self.prototype = get_backend("numpy"), np.zeros(1)
         self.start: Point = problem.tree.layout.start if problem.starts_at_leaves else self._upload(problem.x0)

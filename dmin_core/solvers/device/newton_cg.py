@@ -8,9 +8,9 @@ Nocedal and Wright (2006), "Numerical Optimization", algorithm 4.1, whose consta
 product and the evaluation stand in one place each, so that the objective is traced once for either; and the path of
 conjugate gradients is part of the state, so that a stretch may end in its middle.
 
-**What it costs where Python runs the loop**: beside `fun` and its products, thirteen of the framework's operations and
-one read of five numbers a product; some twenty, and one read of six, an evaluation. With bounds one more operation a
-product, some twenty an evaluation, and one more read.
+**What it costs where Python runs the loop**: beside `fun` and its products, some fifteen of the framework's operations
+and one read of five numbers a product; as many, and one read of six, an evaluation. With bounds one operation more a
+product, twenty more an evaluation, and one more read of one number.
 
 **Near the precision limit** the change of the value is noise, and the ratio of it to the model's change would shrink
 the region for nothing. There the change is taken from the slopes at both ends instead, as in `line_search` (Hager and

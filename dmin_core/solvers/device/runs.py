@@ -103,7 +103,7 @@ def run_newton_cg(
             f"device-newton-cg takes hess as a callable or None, not {problem.hess!r}, which is for trust-constr. "
             f"device-lbfgs builds an approximation of its own."
         )
-    device = DeviceProblem(problem)
+    device = DeviceProblem(problem, sharing=False)  # products are the framework's
     product = Products(device)
     device.traced = device.traced and product.inlined
     loop: Any
