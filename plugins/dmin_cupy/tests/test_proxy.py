@@ -12,7 +12,7 @@ import types
 import numpy as np
 import pytest
 
-from dmin_core import InputError, _plugins, hookimpl, methods, minimize
+from dmin_core import InputError, _plugins, get_backend, hookimpl, methods, minimize
 from dmin_core.testing import BackendTests
 from dmin_cupy import _array_api
 
@@ -169,6 +169,19 @@ def test_no_number_is_read_but_by_to_numpy(method, monkeypatch):
     for read in ("__float__", "__int__", "__bool__", "__index__", "__complex__"):
         monkeypatch.setattr(type(x0["b"]), read, refuse)
     minimize(bowl, x0, method=method, options={"maxfun": 60})
+
+
+@pytest.mark.usefixtures("listed")
+def test_without_a_method_arrays_on_a_gpu_have_one_that_stays_there(monkeypatch):
+    """Told by the name of the device, which is CuPy's here; differences are taken on the host in any case."""
+    x0 = {"w": asarray([0.0, 3.0]), "b": asarray(0.0)}
+    assert minimize(bowl, x0, jac=slope).method == "L-BFGS-B"  # "device1" is not known for a GPU
+    monkeypatch.setattr(get_backend("array_api_strict"), "device", lambda array: "cuda:1")
+    res = minimize(bowl, x0, jac=slope)
+    assert (res.method, res.chosen) == ("device-lbfgs", "x0 is on cuda:1")
+    assert {leaf.device for leaf in res.x.values()} == {DEVICE}
+    assert max(float(strict.max(strict.abs(leaf - 1.0))) for leaf in res.x.values()) <= 1e-6
+    assert minimize(bowl, x0).method == "L-BFGS-B"
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
