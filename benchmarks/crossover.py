@@ -1,7 +1,7 @@
-"""From how many variables on device-lbfgs is quicker than SciPy's L-BFGS-B, in each framework.
+"""From how many variables on a method on the device is quicker than SciPy's, in each framework.
 
     python benchmarks/crossover.py --framework numpy     # or torch, jax, tf
-    python benchmarks/crossover.py --framework torch --sizes 1e3,1e4
+    python benchmarks/crossover.py --methods BFGS,device-bfgs --sizes 1e2,3e2,1e3
 
 Both methods minimise the chained Rosenbrock function from its standard start, a cheap objective, so that what counts is
 the solver; both stop after as many evaluations. The figures are seconds of CPU an evaluation (of the process: on a
@@ -22,9 +22,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
 import numpy as np  # noqa: E402 - after what it reads when it is imported
 
-from dmin_core import get_backend, minimize  # noqa: E402 - likewise
-
-METHODS = ("L-BFGS-B", "device-lbfgs")
+from dmin_core import get_backend, methods, minimize  # noqa: E402 - likewise
 
 
 def arguments() -> argparse.Namespace:
@@ -32,6 +30,7 @@ def arguments() -> argparse.Namespace:
     verbatim = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=verbatim)
     parser.add_argument("--framework", choices=["numpy", "torch", "jax", "tf"], default="numpy")
+    parser.add_argument("--methods", default="L-BFGS-B,device-lbfgs", help="SciPy's, and the one on the device")
     parser.add_argument("--sizes", default="1e2,1e3,3e3,1e4,3e4,1e5,1e6", help="numbers of variables, with commas")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--evaluations", type=int, default=50)
@@ -73,26 +72,28 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(1)
-    options = {"maxfun": given.evaluations, "gtol": 0.0, "ftol": 0.0}
+    names = given.methods.split(",")
+    tight = {name: 0.0 for name in ("gtol", "ftol") if name in methods()[names[0]].options}
+    options = {"maxfun": given.evaluations, **tight}
     print(f"{Path(__file__).name}: {given.framework}; microseconds of CPU an evaluation (seconds of a first call)")
-    print(f"{'n':>9} {'L-BFGS-B':>18} {'device-lbfgs':>18} {'ratio':>7}")
+    print(f"{'n':>9} {names[0]:>18} {names[1]:>18} {'ratio':>7}")
     for n in (int(float(size)) for size in given.sizes.split(",")):
         x0 = host.from_numpy(np.tile([-1.2, 1.0], n // 2), None)
         runs = {
             method: lambda method=method, x0=x0: minimize(
                 fun, x0, method=method, jac=given.framework == "numpy", options=options
             )
-            for method in METHODS
+            for method in names
         }
-        first, least = {}, dict.fromkeys(METHODS, float("inf"))
+        first, least = {}, dict.fromkeys(names, float("inf"))
         for method, run in runs.items():
             each, evaluations = measure(run)
             first[method] = each * evaluations
         for _ in range(given.rounds):
             for method, run in runs.items():
                 least[method] = min(least[method], measure(run)[0])
-        cells = [f"{1e6 * least[m]:10.1f} ({first[m]:5.2f})" for m in METHODS]
-        print(f"{n:9d} {cells[0]:>18} {cells[1]:>18} {least[METHODS[1]] / least[METHODS[0]]:7.2f}", flush=True)
+        cells = [f"{1e6 * least[m]:10.1f} ({first[m]:5.2f})" for m in names]
+        print(f"{n:9d} {cells[0]:>18} {cells[1]:>18} {least[names[1]] / least[names[0]]:7.2f}", flush=True)
 
 
 if __name__ == "__main__":
