@@ -55,6 +55,8 @@ def run(code, *arguments, flags=""):
         **{name: value for name, value in os.environ.items() if name != "JAX_ENABLE_X64"},
         "XLA_FLAGS": f"--xla_force_host_platform_device_count=8 {flags}",
         "JAX_PLATFORMS": "cpu",
+        # As many threads as cores would be too few: eight devices wait for one another, in more than one computation.
+        "NPROC": "64",
     }
     command = [sys.executable, "-W", "error", "-c", COMMON + textwrap.dedent(code), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
