@@ -59,8 +59,11 @@ class Products:
         except Exception as error:
             if not problem.failures.include(error):
                 raise
-            problem.failures.count += 1
             return tuple(math.nan * array for array in v)
+
+    def spoilt(self) -> None:
+        """Count a product that turned out not to be finite."""
+        self.problem.failures.count += 1
 
     def _by_backend(self, x: Point, v: Point, g: Point) -> Point:
         problem, device = self.problem, self.device

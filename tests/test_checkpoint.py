@@ -490,7 +490,7 @@ def test_room_is_made_within_the_limit_only(tmp_path):
     path = tmp_path / "run"
     limit = 1_000_000
     with pytest.warns(RuntimeWarning, match="as large as it may be"):
-        minimize(fun, np.zeros(10_000), jac=True, checkpoint=Checkpoint(path, limit=limit))
+        minimize(fun, np.zeros(10_000), method="L-BFGS-B", jac=True, checkpoint=Checkpoint(path, limit=limit))
     assert max(sizes) <= limit
     assert path.stat().st_size <= limit
 

@@ -120,7 +120,7 @@ def test_a_method_that_breaks_off_in_scipy_loses_nothing(monkeypatch):
     monkeypatch.setattr(scipy.optimize, "minimize", breaks_off)
     result = minimize(fun, np.zeros(2), method="BFGS")
     assert not result.success
-    assert result.message == "BFGS broke off in SciPy: LinAlgError: Singular matrix"
+    assert result.message.startswith("BFGS broke off in SciPy: LinAlgError: Singular matrix")
     assert result.fun < fun(np.zeros(2))
 
 

@@ -244,6 +244,8 @@ class NewtonCg:
             h = multiply(state.free, h)
         r, d = path.r, path.d
         rd, rr, dh, rh, hh = self.read([dot(r, d), dot(r, r), dot(d, h), dot(r, h), dot(h, h)])
+        if a.eager and not a.isfinite(dh + rh + hh):
+            self.product.spoilt()  # type: ignore[attr-defined]  # where Python runs the loop it is `Products`
         after, move = truncated_cg.advance(a, path, rd, rr, dh, rh, hh, limits.longest)
         if not self.bounded:
             after = after._replace(phase=a.count(a.pick(after.phase == ENDED, SOLVED, after.phase)))
@@ -309,7 +311,7 @@ class NewtonCg:
         seen = a.pick(a.abs(fall) <= noise, -0.5 * (trial.slope + trial.slope_there), fall)
         ratio = a.pick(finite, a.ratio(seen, path.gain), a.number(-1.0))
         taken = first | (finite & (fall > 0.0) & (ratio > limits.eta))
-        hope = a.pick(taken, a.number(-1.0), a.maximum(state.hope, _promise(a, trial, finite)))
+        hope = a.pick(taken, a.number(-1.0), a.maximum(state.hope, _promise(a, trial, finite, fall, noise)))
         still = a.negate(taken)
         vain = a.count(a.pick(taken, 0, state.vain + 1))
         radius = _resize(a, path, a.pick(taken, ratio, a.number(-1.0)), trial.length, limits.largest_radius)
@@ -355,11 +357,20 @@ class NewtonCg:
         return Trial(x, g, free, f, gg, free_gg, a.maximum(top, -bottom), slope, slope_there, a.sqrt(ss))
 
 
-def _promise(a: Any, trial: Trial, finite: Any) -> Any:
-    """How far `fun` could fall along the step, by its two slopes: `dmin_core._precision`."""
+ALIKE = 0.25
+"""How far, relative to it, the rise along a step may be from a quadratic's by the slopes that were found."""
+
+
+def _promise(a: Any, trial: Trial, finite: Any, fall: Any, noise: Any) -> Any:
+    """How far `fun` could fall along the step, by its two slopes: `dmin_core._precision`.
+
+    Unless it is no quadratic there: of a step that went far too far the slopes would say that nothing was to be had.
+    """
     slope = a.abs(trial.slope)
     curvature = trial.slope_there - trial.slope
-    promise = a.pick(curvature <= slope, 0.5 * slope, a.ratio(0.5 * slope * slope, curvature))
+    rise = 0.5 * (trial.slope + trial.slope_there)
+    quadratic = a.abs(rise + fall) <= ALIKE * a.abs(rise) + noise
+    promise = a.pick((curvature <= slope) | a.negate(quadratic), 0.5 * slope, a.ratio(0.5 * slope * slope, curvature))
     return a.pick(finite, promise, a.number(-1.0))
 
 
