@@ -86,6 +86,10 @@ def files_on(page):
     return {block.info: block.text for block in blocks(page) if "/" in block.info}
 
 
+SUBJECTS = {"jax.md": "import jax", "tensorflow.md": "import tensorflow", "pytorch.md": "import torch"}
+"""What a page about one framework needs throughout, though not every example on it says so."""
+
+
 def lacking(source):
     """The frameworks that Python source names, by import or otherwise, and that are not installed."""
     named = set()
@@ -125,7 +129,7 @@ def folder(tmp_path_factory):
 )
 def test_an_example_runs_and_prints_what_the_page_says(block, folder, monkeypatch):
     monkeypatch.chdir(folder)
-    if missing := lacking(block.text):
+    if missing := lacking(f"{SUBJECTS.get(block.page.name, '')}\n{block.text}"):
         pytest.skip(f"needs {', '.join(missing)}")
     namespace, done = _pages.setdefault(block.page, ({"__name__": "__docs__"}, set()))
     for each in python_blocks(block.page):

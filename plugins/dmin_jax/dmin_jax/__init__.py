@@ -396,7 +396,8 @@ def _is_named(sharding: Any) -> bool:
 
 
 def _everywhere(mesh: Any) -> Any:
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    spec = jax.sharding.PartitionSpec()  # type: ignore[no-untyped-call, unused-ignore]  # JAX's own, in some versions
+    return jax.sharding.NamedSharding(mesh, spec)
 
 
 def _spelled(sharding: Any) -> Any:
@@ -406,7 +407,8 @@ def _spelled(sharding: Any) -> Any:
     spec = list(sharding.spec)
     while spec and spec[-1] is None:
         spec.pop()
-    return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*spec))
+    whole = jax.sharding.PartitionSpec(*spec)  # type: ignore[no-untyped-call, unused-ignore]  # JAX's own, in some versions
+    return jax.sharding.NamedSharding(sharding.mesh, whole)
 
 
 @functools.lru_cache(maxsize=KEPT)
@@ -420,7 +422,8 @@ def _compiled_loop(fun: Callable[..., Any]) -> Callable[..., Any]:
         fixed, where = constants
         results = list(fun((*spent, *kept), *_join(fixed, traced)))
         for k, sharding in enumerate(where):
-            results[k] = jax.lax.with_sharding_constraint(results[k], sharding)
+            constrain: Any = jax.lax.with_sharding_constraint
+            results[k] = constrain(results[k], sharding)
         return tuple(results)
 
     return jax.jit(dmin_loop, static_argnums=0, donate_argnums=1)
