@@ -142,7 +142,8 @@ def difference_problems():
     }
 
 
-HOST = [name for name in able("gradient") if name in SCIPY_METHODS]
+# Not trust-krylov: SciPy's reads memory that it has not set, and on a singular Hessian may take a wild step for it.
+HOST = [name for name in able("gradient") if name in SCIPY_METHODS and name != "trust-krylov"]
 
 
 @pytest.mark.filterwarnings(
