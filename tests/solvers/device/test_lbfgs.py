@@ -79,10 +79,15 @@ def test_evaluations_are_read_once_whatever_the_history(monkeypatch):
     monkeypatch.setattr(backend, "to_numpy", lambda array: reads.append(array.shape) or original(array))
     fun, x0 = chained(40)
     x0 = {"0": x0["0"].astype(np.float32)}  # NumPy's own float64 would be on the host as it is
+
+    def as_float(x):
+        value, gradient = fun(x)
+        return float(value), gradient  # whatever dtype this version of NumPy gives it
+
     for maxcor in (2, 30):
         reads.clear()
-        result = minimize(fun, x0, jac=True, method=METHOD, options={"maxcor": maxcor})
-        assert reads.count((2 * maxcor + 7,)) == result.nfev
+        result = minimize(as_float, x0, jac=True, method=METHOD, options={"maxcor": maxcor})
+        assert reads.count((2 * maxcor + 7 - 1,)) == result.nfev  # the value is a Python float here
         # x0 at the door; the first two gradients, which are looked at; the answer and its gradient.
         assert len(reads) - result.nfev <= 6
 
