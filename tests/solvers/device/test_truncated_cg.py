@@ -41,7 +41,8 @@ def test_in_a_large_region_it_is_newtons_step():
     z, path, model = follow(hessian, g, 1e6, goal=0.0)
     np.testing.assert_allclose(z, -np.linalg.solve(hessian, g), rtol=1e-8)
     assert not path.edge
-    assert (np.diff(model) < 0).all()
+    # At the end of the path the model changes by its rounding.
+    assert (np.diff(model) <= 1e-14 * abs(model[-1])).all()
 
 
 def test_the_gain_is_the_models():
