@@ -173,16 +173,7 @@ class DeviceProblem:
         return pair
 
     def _in_shared_memory(self, point: Point) -> tuple[float, Point]:
-        problem, blas = self.problem, self.problem.blas
-        start = perf_counter()
-        if blas.needed:
-            blas.release()
-        try:
-            f, g = problem._on_host(point[0].copy(), *self.args)
-        finally:
-            if blas.needed:
-                blas.retake()
-            problem.in_objective += perf_counter() - start
+        f, g = self.problem._pair_on_host(point[0].copy())
         return f, (g,)
 
     def _by_user(self, point: Point) -> tuple[Any, Point]:

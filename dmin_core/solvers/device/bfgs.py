@@ -27,7 +27,8 @@ import math
 from typing import Any, NamedTuple
 
 from ..._device_problem import array_device
-from .descent import Descent, Point, State, Trial, sum_of
+from .descent import Descent, State, Trial
+from .points import Point, negate, step, subtract, sum_of
 
 
 class Known(NamedTuple):
@@ -65,14 +66,14 @@ class Bfgs(Descent):
         return Trial(state.x, state.g, state.f, zero, state.gg, zero, state.largest, a.zeros(2, 2), zero, pair)
 
     def _try(self, state: State, t: Any) -> Trial:
-        xp = self.xp
-        x = tuple([a + d * t for a, d in zip(state.x, state.d, strict=True)])
+        xp, dot = self.xp, self.vectors.dot
+        x = step(state.x, t, state.d)
         value, g = self.evaluate(x)
-        y = tuple([new - old for new, old in zip(g, state.g, strict=True)])
+        y = subtract(g, state.g)
         rows = xp.stack([self._row(g), self._row(y)])
         images = self._times_matrix(state, rows)
         products = self.times(rows, xp.matrix_transpose(images))
-        scalars = [self._dot(g, state.d), self._dot(g, g), self._dot(y, y), *self._sums(g)]
+        scalars = [dot(g, state.d), dot(g, g), dot(y, y), *self._sums(g)]
         f, (slope, gg, yy, *sums), products = self.observe(value, scalars, products)
         return Trial(x, g, f, slope, gg, yy, self._size(gg, sums), products, t, (images,))
 
@@ -93,10 +94,10 @@ class Bfgs(Descent):
         known = Known(a.count(a.pick(forget, 0, size)))
         slope = a.pick(forget, -trial.gg, slope)
         if a.eager and forget:
-            return state.history, known, tuple([-array for array in trial.g]), slope
+            return state.history, known, negate(trial.g), slope
         weights = (-scale, -of_hy, -of_s, 0.0 * scale, cross, corner)
         turned, rows, column = self._combine(trial, self._row(state.d) * trial.t, weights)
-        d = a.choose(forget, tuple([-array for array in trial.g]), self._cut(turned, trial.g))
+        d = a.choose(forget, negate(trial.g), self._cut(turned, trial.g))
         return (self._update(matrix, fresh, good, scale, column, rows),), known, d, slope
 
     # -- vectors --------------------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ class Bfgs(Descent):
     def _sums(self, g: Point) -> tuple[Any, ...]:
         """What the norm of the gradient is made of, beside its square."""
         if self.norm == math.inf:
-            return self._extremes(g)
+            return self.vectors.extremes(g)
         xp, p = self.xp, self.norm
         return () if p == 2.0 else (sum_of(xp.sum(xp.abs(array) ** p) for array in g),)
 

@@ -7,14 +7,11 @@ adds is what it evaluates beside value and gradient (`_try`) and the next direct
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import line_search
-
-Point = tuple[Any, ...]
+from .points import Point, Vectors
 
 RUNNING, GRADIENT, VALUE, RESOLUTION, EVALUATIONS, ITERATIONS, FAILED, START = range(8)
 """Why an iteration was the last."""
@@ -149,6 +146,7 @@ class Descent:
         self.evaluate, self.observe, self.record, self.loop = evaluate, observe, record, loop
         self.put_row, self.add_to, self.beside, self.bounds = put_row, add_to, beside, bounds
         self.times: Callable[..., Any] = xp.matmul if times is None else times
+        self.vectors = Vectors(xp, self.times, bounds)
 
     # -- what a method adds ---------------------------------------------------------------------------------
 
@@ -253,24 +251,3 @@ class Descent:
 
         search = line_search.begin(a, state.f, state.slope, state.t, limits.c1)
         return self.loop(goes_on, body, (search, self._standing(state), state.nfev, log))
-
-    # -- vectors --------------------------------------------------------------------------------------------
-
-    def _dot(self, u: Point, v: Point) -> Any:
-        if len(u) == 1 and u[0].ndim == 1:
-            return self.times(u[0], v[0])
-        return sum_of(self.times(a, b) if a.ndim == 1 else self.xp.sum(a * b) for a, b in zip(u, v, strict=True))
-
-    def _extremes(self, span: Point) -> tuple[Any, Any]:
-        """The largest and the least number. Two reductions, and no array of absolute values."""
-        xp = self.xp
-        top, bottom = (
-            functools.reduce(both, [each(array) for array in span])
-            for each, both in ((xp.max, xp.maximum), (xp.min, xp.minimum))
-        )
-        return top, bottom
-
-
-def sum_of(terms: Any) -> Any:
-    """The sum of arrays, without a zero to start from."""
-    return functools.reduce(operator.add, terms)

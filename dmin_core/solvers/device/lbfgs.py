@@ -29,7 +29,8 @@ from typing import Any
 
 from . import coefficients
 from .coefficients import Memory
-from .descent import Descent, Point, State, Trial, sum_of
+from .descent import Descent, State, Trial
+from .points import Point, add, multiply, scale, subtract, sum_of
 
 
 class Lbfgs(Descent):
@@ -65,23 +66,21 @@ class Lbfgs(Descent):
 
     def _try(self, state: State, t: Any) -> Trial:
         """Evaluate at a step ``t``, with all the inner products that are wanted if the search ends there."""
-        xp = self.xp
-        s = tuple([d * t for d in state.d])
-        ahead = tuple([x + step for x, step in zip(state.x, s, strict=True)])
-        x = ahead if self.bounds is None else self._project(ahead)
+        xp, vectors, dot = self.xp, self.vectors, self.vectors.dot
+        s = scale(t, state.d)
+        ahead = add(state.x, s)
+        x = ahead if self.bounds is None else vectors.project(ahead)
         value, g = self.evaluate(x)
-        y = tuple([new - old for new, old in zip(g, state.g, strict=True)])
+        y = subtract(g, state.g)
         if self.bounds is None:
             along, span, products = state.d, g, self._times(state.history, g)
         else:
             # The path bends where a variable meets its bound, and goes on without it.
             along = tuple(xp.where(free == kept, d, d * 0.0) for free, kept, d in zip(ahead, x, state.d, strict=True))
-            there = self._project(tuple(b - c for b, c in zip(x, g, strict=True)))
-            span = tuple(b - c for b, c in zip(there, x, strict=True))
-            s = tuple([new - old for new, old in zip(x, state.x, strict=True)])
+            span = subtract(vectors.project(subtract(x, g)), x)
+            s = subtract(x, state.x)
             products = self._free_products(state.history, x, g, s, y)
-        top, bottom = self._extremes(span)
-        scalars = [self._dot(g, along), self._dot(g, g), self._dot(y, y), top, bottom]
+        scalars = [dot(g, along), dot(g, g), dot(y, y), *vectors.extremes(span)]
         f, (slope, gg, yy, top, bottom), products = self.observe(value, scalars, products)
         largest = self.a.maximum(top, -bottom)
         # Compiled, the pair is computed again when it is wanted: to carry it through the search would cost more.
@@ -99,8 +98,7 @@ class Lbfgs(Descent):
         if trial.pair:
             steps, changes = trial.pair
         else:
-            steps = tuple([a - b for a, b in zip(trial.x, state.x, strict=True)])
-            changes = tuple([a - b for a, b in zip(trial.g, state.g, strict=True)])
+            steps, changes = subtract(trial.x, state.x), subtract(trial.g, state.g)
         return tuple(
             put(put(put(history, k, s), k + m, y), 2 * m, g)
             for history, s, y, g in zip(state.history, steps, changes, trial.g, strict=True)
@@ -129,7 +127,7 @@ class Lbfgs(Descent):
         weights = self.beside(a.join([of_s, of_y, a.as_array([of_g])]))
         d = self._combine(weights, history)
         if self.bounds is not None:
-            d = tuple(f * b for f, b in zip(self._free(trial.x, trial.g), d, strict=True))
+            d = multiply(self.vectors.free(trial.x, trial.g), d)
         return d, slope, memory
 
     # -- vectors --------------------------------------------------------------------------------------------
@@ -150,25 +148,10 @@ class Lbfgs(Descent):
 
     # -- bounds ---------------------------------------------------------------------------------------------
 
-    def _project(self, x: Point) -> Point:
-        assert self.bounds is not None
-        xp = self.xp
-        return tuple(xp.minimum(xp.maximum(a, low), high) for a, low, high in zip(x, *self.bounds, strict=True))
-
-    def _free(self, x: Point, g: Point) -> Point:
-        """1 for variables that can go where the gradient says, 0 for those that it holds at a bound."""
-        assert self.bounds is not None
-        xp = self.xp
-        held = (
-            ((a <= low) & (b > 0.0)) | ((a >= high) & (b < 0.0))
-            for a, b, low, high in zip(x, g, *self.bounds, strict=True)
-        )
-        return tuple(xp.astype(xp.logical_not(h), a.dtype) for h, a in zip(held, x, strict=True))
-
     def _free_products(self, history: tuple[Any, ...], x: Point, g: Point, s: Point, y: Point) -> Any:
         """(2m + 3, m + 2): the steps, the changes, s, y and g, times the changes, g and y over the free variables."""
         xp, m, parts = self.xp, self.m, []
-        for rows, free, b, c, e in zip(history, self._free(x, g), g, s, y, strict=True):
+        for rows, free, b, c, e in zip(history, self.vectors.free(x, g), g, s, y, strict=True):
             if free.ndim != 1:
                 parts.append(self._shaped_products(rows[: 2 * m, ...], free, b, c, e))
                 continue
