@@ -2,6 +2,7 @@
 session, and makes the README's table of what works from the notes.
 """
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -30,6 +31,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[NOTES] = []
+
+
+@pytest.fixture(scope="session")
+def fill_disk():
+    """``fill_disk(monkeypatch, writes)``: after so many writes to a checkpoint there is room for twenty bytes."""
+
+    def fill_disk(monkeypatch, writes):
+        from dmin_core._logfile import LogFile
+
+        real, left = LogFile._write, [writes]
+
+        def full(self, whole):
+            left[0] -= 1
+            if left[0] < 0:
+                real(self, bytes(whole)[:20])
+                raise OSError(errno.ENOSPC, "No space left on device")
+            real(self, whole)
+
+        monkeypatch.setattr(LogFile, "_write", full)
+
+    return fill_disk
 
 
 @pytest.hookimpl(wrapper=True)

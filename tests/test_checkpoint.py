@@ -731,17 +731,8 @@ def test_at_its_limit_the_file_stops_growing_and_the_run_goes_on(path):
     assert write(path).replayed == first.nfev
 
 
-def test_a_full_disk_does_not_end_the_run(path, monkeypatch):
-    real, left = LogFile._write, [12]
-
-    def full(self, whole):
-        left[0] -= 1
-        if left[0] < 0:
-            real(self, bytes(whole)[:20])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(self, whole)
-
-    monkeypatch.setattr(LogFile, "_write", full)
+def test_a_full_disk_does_not_end_the_run(path, monkeypatch, fill_disk):
+    fill_disk(monkeypatch, 12)
     with pytest.warns(RuntimeWarning, match=r"could not be written to: .*No space left") as caught:
         first = write(path)
     assert len(caught) == 1

@@ -1,6 +1,5 @@
 """Checkpoints of device methods: killed anywhere they go on to the same bits, and what is not theirs is refused."""
 
-import errno
 import json
 import os
 import subprocess
@@ -460,18 +459,9 @@ def test_at_its_limit_the_run_goes_on_without(path):
     assert path.stat().st_size <= 3000
 
 
-def test_a_full_disk_does_not_end_the_run_and_the_state_before_stays(path, monkeypatch):
+def test_a_full_disk_does_not_end_the_run_and_the_state_before_stays(path, monkeypatch, fill_disk):
     expected = plain_bits(write())
-    real, left = LogFile._write, [60]
-
-    def full(self, whole):
-        left[0] -= 1
-        if left[0] < 0:
-            real(self, bytes(whole)[:20])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(self, whole)
-
-    monkeypatch.setattr(LogFile, "_write", full)
+    fill_disk(monkeypatch, 60)
     with pytest.warns(RuntimeWarning, match=r"could not be written: .*No space left") as caught:
         assert plain_bits(write(path)) == expected
     assert len(caught) == 1

@@ -5,39 +5,15 @@ import optree
 import pytest
 
 from dmin_core import InputError, backends, get_backend, minimize
-from dmin_core.testing.problems import flat, rosenbrock
+from dmin_core.testing.problems import flat
 
 METHOD = "device-lbfgs"
 USABLE = [name for name, info in backends().items() if info.error is None and info.devices]
 DIFFERENTIATING = [name for name in USABLE if get_backend(name).exact_gradient]
 
 
-def posed(backend, dtype="float64"):
-    """Rosenbrock's function in a backend, with its derivatives where the backend has none."""
-    problem, host = rosenbrock(), get_backend(backend)
-    xp = host.namespace(host.from_numpy(np.zeros(1), None))
-    fun, x0, _ = problem.pose(xp, lambda values: host.from_numpy(np.array(values, dtype=dtype), None))
-    return fun, x0, {} if host.exact_gradient else {"jac": problem.gradient}
-
-
-def chained(n, leaves=1):
-    """Rosenbrock's function of chains of numbers, by hand: value and gradient, and the start."""
-
-    def fun(x):
-        value, gradient = 0.0, {}
-        for name, leaf in x.items():
-            d, e = leaf[1:] - leaf[:-1] ** 2, 1 - leaf[:-1]
-            gradient[name] = np.zeros_like(leaf)
-            gradient[name][1:] += 200 * d
-            gradient[name][:-1] -= 400 * d * leaf[:-1] + 2 * e
-            value = value + np.sum(100 * d**2) + np.sum(e**2)
-        return value, gradient
-
-    return fun, {str(k): np.tile([-1.2, 1.0], n // 2) for k in range(leaves)}
-
-
 @pytest.mark.parametrize("backend", USABLE)
-def test_tolerances_mean_what_they_say(backend):
+def test_tolerances_mean_what_they_say(backend, posed):
     fun, x0, given = posed(backend)
     tight = {"ftol": 0.0, "gtol": 1e-6}
     result = minimize(fun, x0, method=METHOD, options=tight, **given)
@@ -73,7 +49,7 @@ def test_arguments_are_inputs_and_nothing_is_compiled_twice(backend):
     assert calls[0] == (traced if host.compiles else traced + result.nfev)
 
 
-def test_evaluations_are_read_once_whatever_the_history(monkeypatch):
+def test_evaluations_are_read_once_whatever_the_history(monkeypatch, chained):
     backend = get_backend("numpy")
     reads, original = [], backend.to_numpy
     monkeypatch.setattr(backend, "to_numpy", lambda array: reads.append(array.shape) or original(array))
@@ -121,7 +97,7 @@ def test_few_variables_in_shared_memory_are_numpys():
     np.testing.assert_allclose(quick.x["a"], slow.x["a"], rtol=1e-3)
 
 
-def test_bounds_are_kept_at_every_evaluation():
+def test_bounds_are_kept_at_every_evaluation(chained):
     fun, x0 = chained(200)
     low, high, seen = -0.9, np.where(np.arange(200) % 3 == 0, 0.6, 2.0), []
 
@@ -170,7 +146,7 @@ def test_a_start_where_bounds_hold_everything_converges_at_once():
 
 
 @pytest.mark.parametrize(("option", "value"), [("maxcor", 0), ("maxls", 0), ("gtol", -1.0), ("maxiter", "many")])
-def test_a_senseless_option_is_refused(option, value):
+def test_a_senseless_option_is_refused(option, value, chained):
     fun, x0 = chained(4)
     with pytest.raises(InputError, match=f"options\\['{option}'\\] must be a number of at least"):
         minimize(fun, x0, jac=True, method=METHOD, options={option: value})

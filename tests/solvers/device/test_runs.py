@@ -7,7 +7,7 @@ import optree
 import pytest
 
 from dmin_core import Interrupted, ObjectiveError, backends, get_backend, minimize
-from dmin_core.testing.problems import flat, rosenbrock
+from dmin_core.testing.problems import flat
 
 METHODS = ["device-lbfgs", "device-bfgs"]
 NEVER = {"device-lbfgs": {"ftol": 0.0, "gtol": 0.0}, "device-bfgs": {"gtol": 0.0}}
@@ -16,33 +16,9 @@ USABLE = [name for name, info in backends().items() if info.error is None and in
 DIFFERENTIATING = [name for name in USABLE if get_backend(name).exact_gradient]
 
 
-def posed(backend, dtype="float64"):
-    """Rosenbrock's function in a backend, with its derivatives where the backend has none."""
-    problem, host = rosenbrock(), get_backend(backend)
-    xp = host.namespace(host.from_numpy(np.zeros(1), None))
-    fun, x0, _ = problem.pose(xp, lambda values: host.from_numpy(np.array(values, dtype=dtype), None))
-    return fun, x0, {} if host.exact_gradient else {"jac": problem.gradient}
-
-
-def chained(n, leaves=1):
-    """Rosenbrock's function of chains of numbers, by hand: value and gradient, and the start."""
-
-    def fun(x):
-        value, gradient = 0.0, {}
-        for name, leaf in x.items():
-            d, e = leaf[1:] - leaf[:-1] ** 2, 1 - leaf[:-1]
-            gradient[name] = np.zeros_like(leaf)
-            gradient[name][1:] += 200 * d
-            gradient[name][:-1] -= 400 * d * leaf[:-1] + 2 * e
-            value = value + np.sum(100 * d**2) + np.sum(e**2)
-        return value, gradient
-
-    return fun, {str(k): np.tile([-1.2, 1.0], n // 2) for k in range(leaves)}
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("backend", USABLE)
-def test_the_answer_is_the_lowest_value_of_the_history(backend, method):
+def test_the_answer_is_the_lowest_value_of_the_history(backend, method, posed):
     fun, x0, given = posed(backend)
     for limit in (1, 2, 3, 5, 8, 13):
         result = minimize(fun, x0, method=method, options={"maxfun": limit}, **given)
@@ -56,7 +32,7 @@ def test_the_answer_is_the_lowest_value_of_the_history(backend, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("backend", USABLE)
-def test_limits_on_iterations_are_exact(backend, method):
+def test_limits_on_iterations_are_exact(backend, method, posed):
     fun, x0, given = posed(backend)
     for limit in (1, 2, 7):
         result = minimize(fun, x0, method=method, options={"maxiter": limit}, **given)
@@ -66,7 +42,7 @@ def test_limits_on_iterations_are_exact(backend, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("backend", USABLE)
-def test_a_callback_sees_each_iterate_and_can_stop(backend, method):
+def test_a_callback_sees_each_iterate_and_can_stop(backend, method, posed):
     fun, x0, given = posed(backend)
     plain = minimize(fun, x0, method=method, **given)
     seen = []
@@ -87,7 +63,7 @@ def test_a_callback_sees_each_iterate_and_can_stop(backend, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("backend", USABLE)
-def test_time_runs_out_before_an_evaluation(backend, method):
+def test_time_runs_out_before_an_evaluation(backend, method, posed):
     fun, x0, given = posed(backend)
     result = minimize(fun, x0, method=method, options={"maxtime": 0.0}, **given)
     assert (result.nfev, result.success) == (0, False)
@@ -96,7 +72,7 @@ def test_time_runs_out_before_an_evaluation(backend, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("backend", USABLE)
-def test_float32_ends_in_success(backend, method):
+def test_float32_ends_in_success(backend, method, posed):
     """Values near the minimum are equal, or noise: a clean stop, not a failed search."""
     fun, x0, given = posed(backend, "float32")
     result = minimize(fun, x0, method=method, options=NEVER[method], **given)
@@ -108,7 +84,7 @@ def test_float32_ends_in_success(backend, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("backend", USABLE)
-def test_a_value_that_is_not_finite_at_the_start_is_an_error(backend, method):
+def test_a_value_that_is_not_finite_at_the_start_is_an_error(backend, method, posed):
     fun, x0, given = posed(backend)
     bad = optree.tree_map(lambda leaf: leaf * 1e200, x0)
     with pytest.raises(ObjectiveError, match="at the start"):
@@ -144,7 +120,7 @@ def test_a_leaf_without_influence_is_named(backend, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("backend", DIFFERENTIATING)
-def test_compiled_and_eager_loops_take_the_same_path(backend, method):
+def test_compiled_and_eager_loops_take_the_same_path(backend, method, posed):
     fun, x0, given = posed(backend)
     eager = minimize(fun, x0, method=method, compile=False, **given)
     result = minimize(fun, x0, method=method, **given)
@@ -153,7 +129,7 @@ def test_compiled_and_eager_loops_take_the_same_path(backend, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_interruption_hands_over_the_best_point(method):
+def test_interruption_hands_over_the_best_point(method, chained):
     fun, x0 = chained(10)
     calls = [0]
 
@@ -171,7 +147,7 @@ def test_interruption_hands_over_the_best_point(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_users_arrays_may_be_written_into(method):
+def test_the_users_arrays_may_be_written_into(method, chained):
     fun, x0 = chained(10)
     gradient = np.zeros(10)
 
@@ -201,7 +177,7 @@ def test_half_precision_leaves_have_a_solver_in_single(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_wrong_gradient_is_no_success(method):
+def test_a_wrong_gradient_is_no_success(method, chained):
     fun, x0 = chained(10)
 
     def wrong(x):
