@@ -113,7 +113,7 @@ def test_the_published_value_is_reached(backend, method, number):
 @pytest.mark.soak
 @pytest.mark.parametrize("backend", USABLE)
 @pytest.mark.parametrize("method", OPTIONS)
-def test_the_published_values_are_reached(backend, method, record_property):
+def test_the_published_values_are_reached(backend, method):
     numbers = [number for each, name, number in CASES if (each, name) == (backend, method)]
     if not numbers:
         pytest.skip(f"{backend} does not differentiate")
