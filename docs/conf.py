@@ -2,6 +2,7 @@
 
 The pages are Markdown that reads well where it lies. Two things are put in only here: the tables that `methods` fills
 in, where a page has ``<!-- table of … -->``, and what links to files that are no pages of the site become, their names.
+Pictures may lie anywhere in the repository.
 """
 
 import re
@@ -73,7 +74,7 @@ TABLES = {"decisions": decisions, "options": options}
 def complete(app, docname, source):
     """Put the tables in, and names for links that leave the site."""
     text = re.sub(r"<!-- table of (\w+) -->", lambda found: TABLES[found[1]](), source[0])
-    source[0] = re.sub(r"\[([^\]]+)\]\(((?:\.\./)+)([^)]+)\)", leave, text)
+    source[0] = re.sub(r"(?<!!)\[([^\]]+)\]\(((?:\.\./)+)([^)]+)\)", leave, text)
 
 
 def leave(found):
