@@ -321,11 +321,15 @@ def packaging(session: nox.Session, backend: str) -> None:
     run_pytest(session, backend_environment(session, backend), "tests/test_packaging.py")
 
 
+FOR_EVERY_FRAMEWORK = ["truss"]
+"""The scripts of examples/ that are run beyond PyTorch too, as tests/test_examples.py calls them."""
+
+
 @nox.session(venv_backend="none")
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def examples(session: nox.Session, backend: str) -> None:
-    """The example distributions, installed; beyond NumPy and PyTorch the one that is for every framework."""
-    chosen = [] if backend in ("numpy", "torch") else ["-k", "calibration_library"]
+    """The example distributions, installed, and the scripts; beyond NumPy and PyTorch what is for every framework."""
+    chosen = [] if backend in ("numpy", "torch") else ["-k", " or ".join(["calibration_library", *FOR_EVERY_FRAMEWORK])]
     run_pytest(session, backend_environment(session, backend), "tests/test_examples.py", *chosen)
 
 

@@ -149,6 +149,34 @@ def test_an_example_requires_this_core_and_imports_only_what_is_public(folder):
     assert not [name for name in names if name.startswith("dmin_core") and "._" in name]
 
 
+# What the scripts find -------------------------------------------------------------------------------------
+
+FRAMEWORKS = {"numpy": "dmin_core", "torch": "dmin_torch", "jax": "dmin_jax", "tf": "dmin_tf"}
+
+
+def said_by(script, backend, *arguments, needs=()):
+    """What a script of examples/ prints when it is run in one framework, as its README says to."""
+    for module in (FRAMEWORKS[backend], *needs):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    environment = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return run(sys.executable, EXAMPLES / script, "--backend", backend, *arguments, **environment)
+
+
+@pytest.mark.parametrize("backend", FRAMEWORKS)
+def test_the_truss_is_as_light_as_the_published_one(backend):
+    said = said_by("design/truss.py", backend)
+    runs = re.findall(r"^(SLSQP|trust-constr) +([\d.]+) +\S+ +(\S+)", said, re.MULTILINE)
+    assert [name for name, *_ in runs] == ["SLSQP", "trust-constr"] * 2
+    for (name, pounds, violation), published in zip(runs, [1593.2, 1593.2, 5060.85, 5060.85], strict=True):
+        assert float(violation) < 1e-9
+        if (name, backend, published) != ("trust-constr", "numpy", 5060.85):  # which ends at another minimum
+            assert float(pounds) == pytest.approx(published, rel=2e-5)  # the figures that are published
+    assert "bars at their least area: 2, 5, 6\n" in said
+    for promised, saved in re.findall(r"([\d.]+) lb lighter by the multipliers, ([\d.]+) lb", said):
+        assert float(saved) == pytest.approx(float(promised), rel=0.03)  # 1 % looser: curvature is of that order
+
+
 # Alone beside the core -------------------------------------------------------------------------------------
 
 
