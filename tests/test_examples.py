@@ -1,7 +1,8 @@
 """The example distributions are what their pages show, and pass their own tests as a user would have them: installed.
 
 Each is built from its folder. The tests of the libraries run beside whatever frameworks are installed here; what is
-missing is skipped by name. A stranger's backend is also held to the conformance kit in an environment of its own, in
+missing is skipped by name. The scripts on real data run too, shortened, and are held to the numbers that they are
+judged by. A stranger's backend is also held to the conformance kit in an environment of its own, in
 which there is nothing of dmin's but dmin-core; of nox's environments, NumPy's does that.
 """
 
@@ -9,6 +10,7 @@ import ast
 import contextlib
 import importlib.util
 import io
+import json
 import os
 import re
 import shutil
@@ -175,6 +177,42 @@ def test_the_truss_is_as_light_as_the_published_one(backend):
     assert "bars at their least area: 2, 5, 6\n" in said
     for promised, saved in re.findall(r"([\d.]+) lb lighter by the multipliers, ([\d.]+) lb", said):
         assert float(saved) == pytest.approx(float(promised), rel=0.03)  # 1 % looser: curvature is of that order
+
+
+@pytest.fixture
+def figures(tmp_path):
+    """Run a script in one framework; return its figures.json, and see that it drew its picture."""
+
+    def measured_by(script, backend, *arguments, needs=()):
+        if backend == "numpy" and "DMIN_TEST_WHEELS" in os.environ and plugins_here():
+            pytest.skip("of nox's environments, NumPy's does this")
+        said_by(script, backend, "--out", tmp_path, *arguments, needs=("matplotlib", *needs))
+        assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+        return json.loads((tmp_path / "figures.json").read_text("utf-8"))
+
+    return measured_by
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+def test_calibration_mends_the_test_set_and_beats_the_best_step_of_sgd_and_adam(figures, backend):
+    measured = figures("calibration/calibrate.py", backend, "--splits", "2", "--steps", "40", needs=["sklearn"])
+    assert list(measured) == ["temperature", "Platt", "beta"]
+    for rows in measured.values():
+        assert len(rows) == 2
+        for row in rows:
+            before, after = row["log-loss"]
+            assert after < before - 0.05
+            before, after = row["ECE"]
+            assert after < before / 1.5
+            # Two float64 values of a mean of order one, the least of which another run may have found.
+            assert row["excess"]["dmin"] < 1e-12
+            assert row["excess"]["dmin"] <= min(row["excess"].values()) + 1e-12
+
+
+@pytest.mark.parametrize("folder", ["calibration"])
+def test_the_picture_of_a_script_is_in_its_readme_and_small(folder):
+    assert "](picture.png)" in (EXAMPLES / folder / "README.md").read_text("utf-8")
+    assert (EXAMPLES / folder / "picture.png").stat().st_size <= 80 * 1024
 
 
 # Alone beside the core -------------------------------------------------------------------------------------
