@@ -179,6 +179,18 @@ def test_the_truss_is_as_light_as_the_published_one(backend):
         assert float(saved) == pytest.approx(float(promised), rel=0.03)  # 1 % looser: curvature is of that order
 
 
+@pytest.mark.parametrize("backend", [name for name in FRAMEWORKS if name != "numpy"])  # its network has no gradient
+def test_slsqp_changes_digits_by_less_than_projected_gradient_descent(backend):
+    said = said_by("adversarial/digits.py", backend, "--images", "5", needs=("sklearn",))
+    assert "converged on 5 of 5 images" in said
+    assert float(re.search(r"maxcv at most (\S+)", said)[1]) < 1e-6
+    ranges = re.findall(r"^PGD at (\d+) x the evaluations: ([\d.]+) .*, ([\d.]+) to [\d.]+$", said, re.MULTILINE)
+    medians = {int(times): float(median) for times, median, _ in ranges}
+    assert 1.001 < medians[1] < 1.1, said  # with its best step, PGD is near
+    assert medians[10] < 1.005, said
+    assert all(float(least) >= 1 for _, _, least in ranges), said  # and never finds less
+
+
 @pytest.fixture
 def figures(tmp_path):
     """Run a script in one framework; return its figures.json, and see that it drew its picture."""
