@@ -4,17 +4,17 @@ A small network is trained on scikit-learn's digits. Then, for images that it ha
 
     minimise ‖image - original‖²  such that  logit(other) - logit(true) >= 0.01,  0 <= image <= 1,
 
-which SLSQP solves as it stands: 64 pixels, bounds, one nonlinear constraint whose gradient is the framework's. The image
-is the only variable; the network, the original and the class to be taken for are frozen leaves of the same nest, so that
-one compiled function serves every image. The other class is the one whose boundary looks nearest from the original
-(Moosavi-Dezfooli, Fawzi and Frossard 2016, "DeepFool", CVPR, algorithm 2).
+which SLSQP solves as it stands: 64 pixels, bounds, one nonlinear constraint whose gradient is the framework's. The
+image is the only variable; the network, the original and the class to be taken for are frozen leaves of the same nest,
+so that one compiled function serves every image. The other class is the one whose boundary looks nearest from the
+original (Moosavi-Dezfooli, Fawzi and Frossard 2016, "DeepFool", CVPR, algorithm 2).
 
 Beside it: projected gradient descent on the same constraint (Madry, Makelov, Schmidt, Tsipras and Vladu 2018, "Towards
-deep learning models resistant to adversarial attacks", ICLR), which needs a radius: by bisection, or grown and shrunk at
-every step (Rony et al. 2019, "Decoupling direction and norm for efficient gradient-based L2 adversarial attacks and
-defenses", CVPR). It starts at the radius that a linear network would need, has its steps out of a sweep, the best for all
-images together, and as many evaluations of the network and its gradient as SLSQP took for the same image, or ten times
-as many.
+deep learning models resistant to adversarial attacks", ICLR), which needs a radius: by bisection, or grown and shrunk
+at every step (Rony et al. 2019, "Decoupling direction and norm for efficient gradient-based L2 adversarial attacks and
+defenses", CVPR). It starts at the radius that a linear network would need, has its steps out of a sweep, the best for
+all images together, and as many evaluations of the network and its gradient as SLSQP took for the same image, or ten
+times as many.
 
 Run it with ``python examples/adversarial/digits.py --backend torch``.
 """
@@ -95,7 +95,7 @@ def nearest(backend, net, image, digit):
 
 
 def by_slsqp(backend, net, image, towards):
-    """dmin's result; its ``x["image"]`` is what the network reads as the other class."""
+    """The result, whose ``x["image"]`` the network reads as the other class."""
     start = {"image": image, "original": image, "towards": towards}
     start = {name: backend.from_numpy(each.copy(), None) for name, each in start.items()} | {"net": net}
     return minimize(
@@ -118,7 +118,7 @@ def margin_at(point, towards, net):
 
 
 def by_pgd(backend, net, image, towards, budget, setting):
-    """The least ‖image - original‖ found within `budget` evaluations, and the image; infinity where none crossed over."""
+    """The least ‖image - original‖ found within `budget` evaluations, and that image; infinity where none was."""
     evaluate = backend.value_and_grad(margin_at)
     constants = backend.from_numpy(towards, None), net
     best, found = np.inf, image
