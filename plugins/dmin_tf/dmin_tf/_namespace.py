@@ -423,8 +423,50 @@ def vecdot(x1: tf.Tensor, x2: tf.Tensor, /, *, axis: int = -1) -> tf.Tensor:
     return tf.reduce_sum(tf.math.conj(x1) * x2, axis)
 
 
-linalg = types.SimpleNamespace(inv=tf.linalg.inv)
-"""Of the standard's extension only this."""
+def cholesky(x: tf.Tensor, /, *, upper: builtins.bool = False) -> tf.Tensor:
+    factor = tf.linalg.cholesky(x)
+    return tf.linalg.adjoint(factor) if upper else factor
+
+
+def solve(x1: tf.Tensor, x2: tf.Tensor, /) -> tf.Tensor:
+    if x2.shape.rank == 1:  # the standard: a vector only if it has one dimension, else a stack of matrices
+        x2 = tf.broadcast_to(x2, tf.shape(x1)[:-1])
+        return tf.squeeze(tf.linalg.solve(x1, x2[..., None]), -1)
+    stack = tf.broadcast_static_shape(x1.shape[:-2], x2.shape[:-2])
+    return tf.linalg.solve(tf.broadcast_to(x1, stack + x1.shape[-2:]), tf.broadcast_to(x2, stack + x2.shape[-2:]))
+
+
+def slogdet(x: tf.Tensor, /) -> Any:
+    return tf.linalg.slogdet(x)
+
+
+def diagonal(x: tf.Tensor, /, *, offset: int = 0) -> tf.Tensor:
+    return tf.linalg.diag_part(x, k=offset)
+
+
+def trace(x: tf.Tensor, /, *, offset: int = 0, dtype: Any = None) -> tf.Tensor:
+    return sum(diagonal(x, offset=offset), -1, dtype=dtype)
+
+
+def outer(x1: tf.Tensor, x2: tf.Tensor, /) -> tf.Tensor:
+    return tf.tensordot(x1, x2, 0)
+
+
+linalg = types.SimpleNamespace(
+    cholesky=cholesky,
+    det=tf.linalg.det,
+    diagonal=diagonal,
+    inv=tf.linalg.inv,
+    matmul=matmul,
+    matrix_transpose=matrix_transpose,
+    outer=outer,
+    slogdet=slogdet,
+    solve=solve,
+    tensordot=tensordot,
+    trace=trace,
+    vecdot=vecdot,
+)
+"""Of the standard's extension what densities and least squares need; no eigenvalues, singular values or QR."""
 
 
 # What a dtype is -----------------------------------------------------------------------------------------

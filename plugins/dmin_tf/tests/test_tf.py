@@ -819,6 +819,62 @@ def test_matmul_takes_vectors(a, b):
     np.testing.assert_allclose(array_namespace(tf.constant(a)).matmul(tf.constant(a), tf.constant(b)), a @ b)
 
 
+SPD = np.array(
+    [[[4.0, 1.0, 0.5], [1.0, 3.0, -1.0], [0.5, -1.0, 2.0]], [[2.0, 0.0, 1.0], [0.0, 5.0, 0.0], [1.0, 0.0, 1.5]]]
+)
+STACK = np.arange(12.0).reshape(2, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "keywords"),
+    [
+        ("cholesky", (SPD[0],), {}),
+        ("cholesky", (SPD,), {"upper": True}),
+        ("det", (SPD,), {}),
+        ("diagonal", (SPD,), {"offset": 1}),
+        ("inv", (SPD,), {}),
+        ("matmul", (SPD, X[0]), {}),
+        ("matrix_transpose", (STACK,), {}),
+        ("outer", (X[0], Y[1]), {}),
+        ("slogdet", (-SPD,), {}),
+        ("solve", (SPD[0], X[0]), {}),
+        ("solve", (SPD, X[0]), {}),
+        ("solve", (SPD, STACK), {}),
+        ("solve", (SPD[0], STACK), {}),
+        ("solve", (SPD, X.T), {}),
+        ("trace", (SPD,), {"offset": -1}),
+    ],
+)
+def test_linear_algebra_agrees_with_numpy(name, arguments, keywords):
+    linalg = array_namespace(tf.constant(X)).linalg
+    tensors = [tf.constant(a) for a in arguments]
+    expected = getattr(reference.linalg, name)(*arguments, **keywords)
+    eager = getattr(linalg, name)(*tensors, **keywords)
+    graph = tf.function(lambda: getattr(linalg, name)(*tensors, **keywords), autograph=False).get_concrete_function()()
+    for got in (eager, graph):
+        for part, other in zip(got, expected, strict=True) if name == "slogdet" else [(got, expected)]:
+            np.testing.assert_allclose(np.asarray(part), other, rtol=1e-12, atol=1e-13)
+
+
+def test_a_gaussian_likelihood_over_the_namespace_is_differentiated():
+    def fun(p):  # the negative log-likelihood of centred data with covariance s² ((1 - r) I + r)
+        xp = array_namespace(p)
+        eye = xp.eye(3, dtype=xp.float64)
+        factor = xp.linalg.cholesky(xp.exp(2 * p["log_s"]) * ((1 - p["r"]) * eye + p["r"]))
+        white = xp.linalg.solve(factor, data)
+        return 40 * xp.sum(xp.log(xp.linalg.diagonal(factor))) + xp.sum(white**2) / 2
+
+    data = tf.constant(np.random.default_rng(0).normal(size=(3, 40)))
+    # r = -0.9 is outside, where the matrix has no factor.
+    res = minimize(fun, {"log_s": zeros(), "r": zeros()}, bounds={"r": (-0.9, 0.9)}, tol=1e-10)
+    moments = data.numpy() @ data.numpy().T / 40
+    variance = np.trace(moments) / 3
+    assert res.success
+    np.testing.assert_allclose(np.exp(2 * res.x["log_s"].numpy()), variance, rtol=1e-6)
+    correlation = (np.sum(moments) - np.trace(moments)) / 6 / variance
+    np.testing.assert_allclose(res.x["r"].numpy(), correlation, atol=1e-6)
+
+
 def test_namespace_makes_arrays():
     xp = array_namespace(tf.constant(1.0))
     assert xp.asarray([1.0, 2.0], dtype=xp.float64).dtype == tf.float64
