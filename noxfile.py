@@ -47,6 +47,7 @@ BACKENDS = ["numpy", *sorted(PLUGINS)]
 
 # To build the wheels under test; what the example distributions wrap; data sets; what shows a run.
 TEST_TOOLS = ["array-api-strict", "autograd", "build", "hatchling", "matplotlib", "nlopt", "scikit-learn", "tqdm"]
+EXAMPLE_TOOLS = ["statsmodels"]  # for its data sets, and as what is compared with
 PLUGIN_TOOLS = {
     "cupy": ["cupy-cuda12x"],  # which imports without a GPU, to say so and to check names against
     "jax": ["equinox", "flax"],  # whose modules are nests to JAX
@@ -205,7 +206,7 @@ def backend_environment(session: nox.Session, backend: str) -> Path:
     """The Python of the one environment in which all tests of `backend` run."""
     plugins = [backend] if backend in PLUGINS else []
     extras = "[" + ",".join([*plugins, "testing"]) + "]"
-    tools = [*TEST_TOOLS, *PLUGIN_TOOLS.get(backend, [])]
+    tools = [*TEST_TOOLS, *EXAMPLE_TOOLS, *PLUGIN_TOOLS.get(backend, [])]
     return environment(session, backend, *tools, plugins=plugins, extras=extras)
 
 
@@ -321,7 +322,7 @@ def packaging(session: nox.Session, backend: str) -> None:
     run_pytest(session, backend_environment(session, backend), "tests/test_packaging.py")
 
 
-FOR_EVERY_FRAMEWORK = ["truss", "calibration_mends", "digits"]
+FOR_EVERY_FRAMEWORK = ["truss", "calibration_mends", "gaussian_process", "digits"]
 """The scripts of examples/ that are run beyond PyTorch too, as tests/test_examples.py calls them."""
 
 

@@ -221,7 +221,20 @@ def test_calibration_mends_the_test_set_and_beats_the_best_step_of_sgd_and_adam(
             assert row["excess"]["dmin"] <= min(row["excess"].values()) + 1e-12
 
 
-@pytest.mark.parametrize("folder", ["calibration"])
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_the_gaussian_process_is_as_likely_as_scikit_learns(figures, backend):
+    needs = ["sklearn", "statsmodels"]
+    measured = figures("gaussian_process/mauna_loa.py", backend, "--every", "4", "--starts", "2", needs=needs)
+    for row in measured["starts"]:
+        assert row["dmin"] > row["start"] + 30
+        # The same function: a sum of terms of order 1e3, from a matrix of condition 1e10 at most.
+        assert row["itself"] == pytest.approx(row["dmin"], abs=1e-4)
+        # Both stop where an iteration changes it by 1e-9 of itself, and one parameter at its bound hardly matters.
+        assert row["dmin"] > row["scikit-learn"] - 0.01
+    assert measured["later"]["rmse"] < 2.0  # ppm; seasons have an amplitude of three
+
+
+@pytest.mark.parametrize("folder", ["calibration", "gaussian_process"])
 def test_the_picture_of_a_script_is_in_its_readme_and_small(folder):
     assert "](picture.png)" in (EXAMPLES / folder / "README.md").read_text("utf-8")
     assert (EXAMPLES / folder / "picture.png").stat().st_size <= 80 * 1024
