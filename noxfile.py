@@ -322,7 +322,7 @@ def packaging(session: nox.Session, backend: str) -> None:
     run_pytest(session, backend_environment(session, backend), "tests/test_packaging.py")
 
 
-FOR_EVERY_FRAMEWORK = ["truss", "calibration_mends", "gaussian_process", "digits"]
+FOR_EVERY_FRAMEWORK = ["truss", "calibration_mends", "gaussian_process", "hierarchical_model", "digits"]
 """The scripts of examples/ that are run beyond PyTorch too, as tests/test_examples.py calls them."""
 
 

@@ -234,7 +234,25 @@ def test_the_gaussian_process_is_as_likely_as_scikit_learns(figures, backend):
     assert measured["later"]["rmse"] < 2.0  # ppm; seasons have an amplitude of three
 
 
-@pytest.mark.parametrize("folder", ["calibration", "gaussian_process"])
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+def test_the_hierarchical_model_s_covariance_is_that_of_the_posterior(figures, backend):
+    measured = figures("hierarchical/partial_pooling.py", backend, "--draws", "4000", needs=["statsmodels"])
+    assert measured["effective draws"] > 1000
+    for row in measured["parameters"].values():
+        # 1,000 draws tell shares of 95 % to 0.7 % (one sd), means to a thirtieth of an sd.
+        assert 0.88 < row["covered"] < 0.98
+        assert abs(row["mode"] - row["exact mean"]) < 0.5 * row["exact sd"]
+    # Exact but for rounding in a matrix of condition 1e4; differences of differences leave eps^(1/4) to eps^(1/2).
+    tolerance = 1e-4 if backend == "numpy" else 1e-10
+    assert measured["given spreads"]["mean"] < tolerance
+    assert measured["given spreads"]["covariance"] < tolerance
+    likelihood = measured["log-likelihood"]
+    assert likelihood["dmin"] > likelihood["MixedLM"] - 1e-5  # which stops 1e-6 below the maximum
+    for name in ("μ", "τ"):
+        assert measured[name]["dmin"] == pytest.approx(measured[name]["MixedLM"], abs=2e-3)
+
+
+@pytest.mark.parametrize("folder", ["calibration", "gaussian_process", "hierarchical"])
 def test_the_picture_of_a_script_is_in_its_readme_and_small(folder):
     assert "](picture.png)" in (EXAMPLES / folder / "README.md").read_text("utf-8")
     assert (EXAMPLES / folder / "picture.png").stat().st_size <= 80 * 1024
