@@ -46,7 +46,17 @@ PLUGINS = {path.parent.name.removeprefix("dmin_"): path.parent for path in ROOT.
 BACKENDS = ["numpy", *sorted(PLUGINS)]
 
 # To build the wheels under test; what the example distributions wrap; data sets; what shows a run.
-TEST_TOOLS = ["array-api-strict", "autograd", "build", "hatchling", "matplotlib", "nlopt", "scikit-learn", "tqdm"]
+TEST_TOOLS = [
+    "array-api-strict",
+    "autograd",
+    "build",
+    "hatchling",
+    "matplotlib",
+    "nlopt",
+    "pytest-xdist",
+    "scikit-learn",
+    "tqdm",
+]
 EXAMPLE_TOOLS = ["statsmodels"]  # for its data sets, and as what is compared with
 PLUGIN_TOOLS = {
     "cupy": ["cupy-cuda12x"],  # which imports without a GPU, to say so and to check names against
@@ -210,6 +220,10 @@ def backend_environment(session: nox.Session, backend: str) -> Path:
     return environment(session, backend, *tools, plugins=plugins, extras=extras)
 
 
+SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
+"""Tests in several processes at once; what follows ``--`` comes later, and ``-n0`` there takes it back."""
+
+
 def run_pytest(session: nox.Session, python: Path, *arguments: str) -> None:
     """Run pytest on the wheels of an environment: as a program, since ``python -m pytest`` imports the tree."""
     # The problems are small, and OpenMP's threads spin for one another wherever another process wants a core:
@@ -237,7 +251,8 @@ def unit(session: nox.Session, backend: str) -> None:
     common = [f"tests/test_{name}.py" for name in ("import", "main", "plugins")] if backend == "cupy" else ["tests"]
     chosen = [] if backend == "numpy" else ["-m", NOT_AGAIN]
     ignored = [f"--ignore=tests/{name}" for name in apart]
-    run_pytest(session, backend_environment(session, backend), *common, *plugin_tests(backend), *chosen, *ignored)
+    python = backend_environment(session, backend)
+    run_pytest(session, python, *SIDE_BY_SIDE, *common, *plugin_tests(backend), *chosen, *ignored)
 
 
 NOT_AGAIN = "not soak and not once"
@@ -273,7 +288,8 @@ def run_numpy_part(session: nox.Session, name: str, python: str, *requirements: 
     """All of the core's tests in an environment with NumPy's backend alone."""
     made = environment(session, name, *TEST_TOOLS, *requirements, extras="[testing]", python=python)
     apart = ["test_packaging.py", "test_docs.py", "test_examples.py"]
-    run_pytest(session, made, "-q", "tests", "-m", NOT_AGAIN, *(f"--ignore=tests/{name}" for name in apart))
+    ignored = [f"--ignore=tests/{name}" for name in apart]
+    run_pytest(session, made, *SIDE_BY_SIDE, "-q", "tests", "-m", NOT_AGAIN, *ignored)
 
 
 @nox.session(venv_backend="none")

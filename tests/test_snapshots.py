@@ -552,7 +552,6 @@ print(json.dumps([got, expected, replayed]))
 """
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("backend", "method"), [(b, m) for b in USABLE for m in DEVICE_METHODS])
 def test_runs_killed_while_they_write_and_while_they_compute_end_at_the_same_bits(backend, method, path):
     if not hasattr(os, "kill") or sys.platform == "win32":

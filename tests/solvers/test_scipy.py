@@ -96,14 +96,14 @@ def test_products_make_a_dense_hessian_where_one_is_needed(method):
     np.testing.assert_allclose(flat(result.x), 1.0, atol=1e-3)
 
 
-@pytest.mark.parametrize("strategy", ["2-point", "3-point", BFGS()], ids=str)
+@pytest.mark.parametrize("strategy", ["2-point", "3-point", BFGS()], ids=["2-point", "3-point", "BFGS"])
 def test_trust_constr_takes_scipys_strategies(strategy):
     result = minimize(fun, X0, method="trust-constr", jac=jac, hess=strategy)
     np.testing.assert_allclose(flat(result.x), 1.0, atol=1e-3)
 
 
 @pytest.mark.parametrize("method", ["trust-exact", "dogleg"])
-@pytest.mark.parametrize("strategy", ["2-point", BFGS()], ids=str)
+@pytest.mark.parametrize("strategy", ["2-point", BFGS()], ids=["2-point", "BFGS"])
 def test_a_strategy_is_refused_where_a_dense_hessian_is_needed(method, strategy):
     with pytest.raises(MethodError, match=method):
         minimize(fun, X0, method=method, jac=jac, hess=strategy)

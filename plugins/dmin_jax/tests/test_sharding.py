@@ -75,7 +75,6 @@ def numbers(shape):
     return count
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "bounds", ["None", "(-0.5, {'u': 0.625, 'w': 0.25, 'v': None, 'b': None})"], ids=["free", "bounded"]
 )
@@ -114,7 +113,6 @@ def test_a_sharded_run_gathers_no_leaf_and_ends_as_the_unsharded_one(bounds, tmp
         assert most <= 400  # the report of a stretch; the smallest sharded leaf has 512
 
 
-@pytest.mark.once
 def test_what_else_a_run_may_have_is_had_over_sharded_leaves(tmp_path):
     said = run(
         """
@@ -177,7 +175,6 @@ def test_what_else_a_run_may_have_is_had_over_sharded_leaves(tmp_path):
     assert "x0['w'][3, 4] is nan" in said
 
 
-@pytest.mark.once
 def test_dense_second_derivatives_are_had_over_sharded_leaves():
     assert run(
         """

@@ -154,7 +154,6 @@ def test_a_compiler_that_does_not_exist_is_named(monkeypatch):
         minimize(valley, start(), compile=True)
 
 
-@pytest.mark.once
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler imports parts of torch that are to go
 @pytest.mark.skipif(
     sys.platform == "win32" or not any(map(shutil.which, ("g++", "clang++"))), reason="there is no C++ compiler here"
