@@ -340,7 +340,14 @@ def packaging(session: nox.Session, backend: str) -> None:
     run_pytest(session, backend_environment(session, backend), "tests/test_packaging.py")
 
 
-FOR_EVERY_FRAMEWORK = ["truss", "calibration_mends", "gaussian_process", "hierarchical_model", "digits"]
+FOR_EVERY_FRAMEWORK = [
+    "truss",
+    "calibration_mends",
+    "gaussian_process",
+    "hierarchical_model",
+    "digits",
+    "burgers and not tf",
+]
 """The scripts of examples/ that are run beyond PyTorch too, as tests/test_examples.py calls them."""
 
 

@@ -179,7 +179,18 @@ def test_the_truss_is_as_light_as_the_published_one(backend):
         assert float(saved) == pytest.approx(float(promised), rel=0.03)  # 1 % looser: curvature is of that order
 
 
-@pytest.mark.parametrize("backend", [name for name in FRAMEWORKS if name != "numpy"])  # its network has no gradient
+@pytest.mark.parametrize("backend", [name for name in FRAMEWORKS if name != "numpy"])  # which gives no gradients
+def test_quasi_newton_methods_solve_burgers_equation_closer_than_adam(backend):
+    said = said_by("physics_informed/burgers.py", backend, "--points", "256", "--adam", "200", "--evaluations", "500")
+    rows = re.findall(r"^(\S+).*? (\d\.\d+e[-+]\d+) +(\d\.\d+e[-+]\d+) ", said, re.MULTILINE)
+    loss, error = ({name: float(row[column]) for name, *row in rows} for column in (0, 1))
+    assert list(loss) == ["Adam,", "L-BFGS-B", "device-lbfgs", "device-bfgs", "more,"]
+    for method in ("L-BFGS-B", "device-lbfgs", "device-bfgs"):
+        assert loss[method] < loss["more,"] / 4, said
+        assert error[method] < min(0.012, error["more,"] / 1.25), said  # of the exact solution
+
+
+@pytest.mark.parametrize("backend", [name for name in FRAMEWORKS if name != "numpy"])  # which gives no gradients
 def test_slsqp_changes_digits_by_less_than_projected_gradient_descent(backend):
     said = said_by("adversarial/digits.py", backend, "--images", "5", needs=("sklearn",))
     assert "converged on 5 of 5 images" in said
@@ -252,10 +263,18 @@ def test_the_hierarchical_model_s_covariance_is_that_of_the_posterior(figures, b
         assert measured[name]["dmin"] == pytest.approx(measured[name]["MixedLM"], abs=2e-3)
 
 
-@pytest.mark.parametrize("folder", ["calibration", "gaussian_process", "hierarchical"])
-def test_the_picture_of_a_script_is_in_its_readme_and_small(folder):
-    assert "](picture.png)" in (EXAMPLES / folder / "README.md").read_text("utf-8")
-    assert (EXAMPLES / folder / "picture.png").stat().st_size <= 80 * 1024
+PICTURES = [
+    *(f"{folder}/picture.png" for folder in ("calibration", "design", "gaussian_process", "hierarchical")),
+    "adversarial/digits.png",
+    "physics_informed/picture.png",
+]
+
+
+@pytest.mark.parametrize("path", PICTURES)
+def test_the_picture_of_a_script_is_in_its_readme_and_small(path):
+    picture = EXAMPLES / path
+    assert f"]({picture.name})" in (picture.parent / "README.md").read_text("utf-8")
+    assert picture.stat().st_size <= 80 * 1024
 
 
 def test_dreaming_by_lbfgs_ends_above_the_tutorials_steps(tmp_path):

@@ -151,7 +151,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--backend", default="torch", choices=["torch", "jax", "tf"])
     parser.add_argument("--images", type=int, default=50)
-    parser.add_argument("--picture", type=Path, help="where to draw the images (PNG)")
+    parser.add_argument("--out", type=Path, help="a folder for digits.png")
     options = parser.parse_args()
     if options.backend == "jax":
         import jax
@@ -187,8 +187,9 @@ def main():
         print(f"PGD at {times} x the evaluations: {middle:.4f} of SLSQP's norm by median, {low:.5f} to {high:.4f}")
         print(f"  by {setting}, the best of the sweep; by median over the images, all of it:")
         print("  " + " ".join(f"{np.median(ratio):.3f}" for ratio, *_ in runs))
-    if options.picture:
-        draw(backend, images, digits, towards, results, shown, ratios, options.picture)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        draw(backend, images, digits, towards, results, shown, ratios, options.out / "digits.png")
 
 
 IMAGE = "x0['image']"
@@ -201,7 +202,7 @@ def draw(backend, images, digits, towards, results, by_pgd, ratios, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    columns = 7
+    columns = min(7, len(results))
     figure = plt.figure(figsize=(10, 4.4), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[1.9, 1])
     axes = left.subplots(4, columns)

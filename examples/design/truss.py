@@ -143,7 +143,7 @@ def draw(results, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--backend", default="numpy", choices=["numpy", "torch", "jax", "tf"])
-    parser.add_argument("--picture", type=Path, help="where to draw both designs (PNG)")
+    parser.add_argument("--out", type=Path, help="a folder for picture.png")
     options = parser.parse_args()
     if options.backend == "jax":
         import jax
@@ -158,8 +158,9 @@ def main():
             results[design][method] = result, time.perf_counter() - start
         report(design, results[design])
         priced(design, results[design], options.backend)
-    if options.picture:
-        draw(results, options.picture)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        draw(results, options.out / "picture.png")
 
 
 if __name__ == "__main__":
