@@ -129,7 +129,9 @@ GIVEN = {
 
 @pytest.mark.usefixtures("listed")
 @pytest.mark.parametrize("given", GIVEN)
-@pytest.mark.parametrize("method", ["L-BFGS-B", "trust-ncg", "trust-exact"])
+@pytest.mark.parametrize(
+    "method", ["L-BFGS-B", "trust-ncg", "trust-exact", "device-lbfgs", "device-bfgs", "device-newton-cg"]
+)
 def test_leaves_and_what_the_user_computes_stay_on_the_device(given, method):
     seen = set()
 
