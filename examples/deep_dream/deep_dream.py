@@ -18,6 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -91,21 +92,18 @@ def adam(fun: Channel, x: torch.Tensor, step: float) -> None:
             variable.clamp_(BLACK, WHITE)
 
 
-def by(method: str) -> Callable[[Channel, torch.Tensor], None]:
+def by_dmin(fun: Channel, x: torch.Tensor, method: str) -> None:
     """A method of dmin as it comes, told only how much it may ask and not to stop before."""
-
-    def run(fun: Channel, x: torch.Tensor) -> None:
-        options = {"maxfun": fun.most, "ftol": 0.0, "gtol": 0.0}
-        minimize(fun, x, method=method, bounds=(BLACK, WHITE), options=options)
-
-    return run
+    options = {"maxfun": fun.most, "ftol": 0.0, "gtol": 0.0}
+    minimize(fun, x, method=method, bounds=(BLACK, WHITE), options=options)
 
 
-def contenders() -> dict[str, Callable[[Channel, torch.Tensor], None]]:
-    """All that race, by name; of a sweep each step by its own."""
-    swept = {f"{name} {step:g}": (run, step) for name, run in (("SGD", steepest), ("Adam", adam)) for step in STEPS}
-    methods = {method: by(method) for method in ("L-BFGS-B", "device-lbfgs")}
-    return methods | {name: lambda fun, x, run=run, step=step: run(fun, x, step) for name, (run, step) in swept.items()}
+CONTENDERS: dict[str, Callable[[Channel, torch.Tensor], None]] = {
+    **{method: partial(by_dmin, method=method) for method in ("L-BFGS-B", "device-lbfgs")},
+    **{f"SGD {step:g}": partial(steepest, step=step) for step in STEPS},
+    **{f"Adam {step:g}": partial(adam, step=step) for step in STEPS},
+}
+"""All that race, by name; of a sweep each step by its own."""
 
 
 def race(net: torch.nn.Module, names: list[str], channels: list[int], evaluations: int, size: int) -> list[dict]:
@@ -114,7 +112,7 @@ def race(net: torch.nn.Module, names: list[str], channels: list[int], evaluation
     for name in names:
         for channel in channels:
             x0 = photograph(name, size)
-            for contender, run in contenders().items():
+            for contender, run in CONTENDERS.items():
                 fun, begun = Channel(net, channel, evaluations), time.perf_counter()
                 run(fun, x0)
                 best = np.maximum.accumulate(fun.values).tolist()
@@ -129,36 +127,42 @@ def race(net: torch.nn.Module, names: list[str], channels: list[int], evaluation
 FAMILIES = ("L-BFGS-B", "device-lbfgs", "SGD", "Adam")
 
 
+def by_case(outcomes: list[dict]) -> dict[tuple[str, int], dict[str, list[float]]]:
+    """For each photograph and channel the best values of all contenders."""
+    cases: dict[tuple[str, int], dict[str, list[float]]] = {}
+    for one in outcomes:
+        cases.setdefault((one["photograph"], one["channel"]), {})[one["contender"]] = one["best"]
+    return cases
+
+
+def best_of(family: str, runs: dict[str, list[float]]) -> str:
+    """The contender of a family that ended highest: of SGD and Adam the best step."""
+    return max((name for name in runs if name.partition(" ")[0] == family), key=lambda name: runs[name][-1])
+
+
 def curves(outcomes: list[dict]) -> dict[str, np.ndarray]:
     """For each family the best value by evaluation, a row a photograph and channel, over the best final value there.
 
     For SGD and Adam it is the run of the step that ended highest in that very case: nobody could have chosen better.
     """
     found: dict[str, list[np.ndarray]] = {family: [] for family in FAMILIES}
-    for case in dict.fromkeys((one["photograph"], one["channel"]) for one in outcomes):
-        runs = {one["contender"]: one["best"] for one in outcomes if (one["photograph"], one["channel"]) == case}
+    for runs in by_case(outcomes).values():
         length = max(map(len, runs.values()))
-        padded = {name: np.array(best + best[-1:] * (length - len(best))) for name, best in runs.items()}
-        scale = max(best[-1] for best in padded.values())
+        scale = max(best[-1] for best in runs.values())
         for family in FAMILIES:
-            of_family = [best for name, best in padded.items() if name.partition(" ")[0] == family]
-            found[family].append(max(of_family, key=lambda best: best[-1]) / scale)
+            best = runs[best_of(family, runs)]
+            found[family].append(np.array(best + best[-1:] * (length - len(best))) / scale)
     return {family: np.array(rows) for family, rows in found.items()}
 
 
 def single_steps(outcomes: list[dict]) -> dict[str, tuple[float, float, float]]:
     """Quartiles of the final value over the best of all, for every contender, steps kept fixed over all cases."""
-    best: dict[tuple[str, int], float] = {}
-    for one in outcomes:
-        case = one["photograph"], one["channel"]
-        best[case] = max(best.get(case, -np.inf), one["best"][-1])
-    quartiles = {}
-    for name in dict.fromkeys(one["contender"] for one in outcomes):
-        ratios = [
-            one["best"][-1] / best[one["photograph"], one["channel"]] for one in outcomes if one["contender"] == name
-        ]
-        quartiles[name] = tuple(float(q) for q in np.quantile(ratios, (0.25, 0.5, 0.75)))
-    return quartiles
+    ratios: dict[str, list[float]] = {}
+    for runs in by_case(outcomes).values():
+        most = max(best[-1] for best in runs.values())
+        for name, best in runs.items():
+            ratios.setdefault(name, []).append(best[-1] / most)
+    return {name: tuple(map(float, np.quantile(row, (0.25, 0.5, 0.75)))) for name, row in ratios.items()}
 
 
 def report(outcomes: list[dict]) -> str:
@@ -200,17 +204,12 @@ def show(outcomes: list[dict], net: torch.nn.Module, name: str, channel: int, si
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    case = [one for one in outcomes if (one["photograph"], one["channel"]) == (name, channel)]
-    best = {
-        family: max(
-            (one for one in case if one["contender"].partition(" ")[0] == family), key=lambda one: one["best"][-1]
-        )["contender"]
-        for family in FAMILIES
-    }
+    runs = by_case(outcomes)[name, channel]
+    best = {family: best_of(family, runs) for family in FAMILIES}
     films, values = {}, {}
     for contender in best.values():
-        fun = Channel(net, channel, len(case[0]["best"]))
-        contenders()[contender](fun, photograph(name, size))
+        fun = Channel(net, channel, max(map(len, runs.values())))
+        CONTENDERS[contender](fun, photograph(name, size))
         films[contender], values[contender] = fun.pictures, np.maximum.accumulate(fun.values)
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.6), width_ratios=(1.35, 1), layout="constrained")
@@ -223,7 +222,7 @@ def show(outcomes: list[dict], net: torch.nn.Module, name: str, channel: int, si
 
     figure, places = plt.subplots(1, len(films), figsize=(9.6, 2.7), layout="constrained")
     for place, (contender, film) in zip(places, films.items(), strict=True):
-        place.imshow(as_pixels(film[int(np.argmax(values[contender] == values[contender][-1]))]))
+        place.imshow(as_pixels(film[int(np.argmax(values[contender]))]))
         place.set(xticks=[], yticks=[], title=f"{contender}: {values[contender][-1]:.1f}")
     figure.savefig(out / "pictures.jpg", dpi=100, pil_kwargs={"quality": 85})
     plt.close(figure)
