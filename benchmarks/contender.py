@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 OURS = "dmin"
 DEVICE = "device-lbfgs"
@@ -27,6 +28,19 @@ class Contender:
     name: str
     load: Callable[[], Callable]
     drives_scipy: bool
+
+
+class Counted:
+    """An objective that counts its calls, for frameworks that call it at each evaluation; JAX and TensorFlow do not."""
+
+    def __init__(self, fun: Callable):
+        self.fun = fun
+        self.calls = 0
+
+    def __call__(self, leaves: Any) -> Any:
+        """Evaluate and count."""
+        self.calls += 1
+        return self.fun(leaves)
 
 
 def load_all(contenders: Iterable[Contender]) -> tuple[dict[str, Callable], dict[str, str]]:

@@ -185,16 +185,7 @@ class Jax:
 class CuPyObjectives:
     """Rosenbrock's function of a chain with its gradient, since CuPy has none, in any namespace."""
 
-    class Counted:
-        """An objective that counts its calls."""
-
-        def __init__(self, fun: Callable) -> None:
-            self.fun, self.calls = fun, 0
-
-        def __call__(self, leaves: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            """Evaluate and count."""
-            self.calls += 1
-            return self.fun(leaves)
+    Counted = contender.Counted
 
     @staticmethod
     def bare(fun: Callable, leaves: dict[str, Any]) -> Callable[[], object]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from contender import Counted  # noqa: F401  measure.py and gpu.py ask each framework's module for it
 from tasks import LAYERS, PENALTY, Task, digits
 from torch.nn.functional import cross_entropy
 
@@ -65,19 +66,6 @@ def bare(fun: Objective, leaves: Leaves) -> Callable[[], object]:
     leaves = {name: leaf.clone().requires_grad_() for name, leaf in leaves.items()}
     inputs = tuple(leaves.values())
     return lambda: torch.autograd.grad(fun(leaves), inputs)
-
-
-class Counted:
-    """An objective that counts its calls."""
-
-    def __init__(self, fun: Objective):
-        self.fun = fun
-        self.calls = 0
-
-    def __call__(self, leaves: Leaves) -> torch.Tensor:
-        """Evaluate and count."""
-        self.calls += 1
-        return self.fun(leaves)
 
 
 def value(fun: Objective, leaves: Leaves) -> float:
