@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.0.1"
+__version__ = "0.1.0"
 
 from ._errors import BackendUnavailableError as BackendUnavailableError
 from ._errors import BrokenPluginError as BrokenPluginError

@@ -7,6 +7,7 @@ first and each in an environment of its own, and installs an extra from a folder
 import configparser
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -67,6 +68,14 @@ def run(*command):
 def test_all_distributions_have_one_version(folder):
     assert project(folder)["version"] == VERSION
     assert f'__version__ = "{VERSION}"' in (folder / package_of(folder) / "__init__.py").read_text("utf-8")
+
+
+def test_the_newest_changes_and_the_citation_are_of_this_version_and_one_day():
+    newest = re.search(r"^## \[(.+?)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    lines = (ROOT / "CITATION.cff").read_text("utf-8").splitlines()
+    citation = dict(line.split(": ", 1) for line in lines if ": " in line)
+    assert newest.groups() == (VERSION, citation["date-released"])
+    assert citation["version"] == VERSION
 
 
 @every_distribution

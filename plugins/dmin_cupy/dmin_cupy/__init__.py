@@ -21,7 +21,7 @@ from dmin_core import BackendUnavailableError, hookimpl, with_backend
 
 from . import _array_api, _gpu
 
-__version__ = "0.0.1"
+__version__ = "0.1.0"
 __all__ = ["BackendUnavailableError", "minimize"]
 
 minimize = with_backend("cupy")

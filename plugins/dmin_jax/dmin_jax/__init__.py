@@ -23,7 +23,7 @@ from dmin_core import InputError, ObjectiveError, hookimpl, with_backend
 
 from ._nnx import Module, adopt_module
 
-__version__ = "0.0.1"
+__version__ = "0.1.0"
 __all__ = ["minimize"]
 
 minimize = with_backend("jax")

@@ -32,7 +32,7 @@ from . import _namespace
 from ._compiled import TENSORS, Beside, is_eager, prepare
 from ._keras import Model, adopt_model
 
-__version__ = "0.0.1"
+__version__ = "0.1.0"
 __all__ = ["minimize"]
 
 minimize = with_backend("tf")

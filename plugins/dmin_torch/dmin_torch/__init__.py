@@ -24,7 +24,7 @@ from dmin_core import ObjectiveError, hookimpl, with_backend
 from . import _compiled
 from ._modules import Module, adopt_module
 
-__version__ = "0.0.1"
+__version__ = "0.1.0"
 __all__ = ["minimize"]
 
 minimize = with_backend("torch")
