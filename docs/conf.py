@@ -2,7 +2,7 @@
 
 The pages are Markdown that reads well where it lies. Two things are put in only here: the tables that `methods` fills
 in, where a page has ``<!-- table of … -->``, and what links to files that are no pages of the site become, their names.
-Pictures may lie anywhere in the repository.
+Pictures may lie anywhere in the repository, and open in full when clicked (Sphinx does that for scaled ones).
 """
 
 import re
@@ -18,7 +18,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "nu
 root_doc = "index"
 exclude_patterns = ["_templates"]
 templates_path = ["_templates"]
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
@@ -26,8 +26,9 @@ html_title = f"dmin {release}"
 html_show_sourcelink = False
 html_show_sphinx = False
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["site.css"]
 pygments_style = "friendly"
+pygments_dark_style = "monokai"  # Furo's own underlines modules, as if they were links
 
 default_role = "literal"  # in docstrings, `fun` is an argument more often than it is a link
 autosummary_generate = True
@@ -72,8 +73,9 @@ TABLES = {"decisions": decisions, "options": options}
 
 
 def complete(app, docname, source):
-    """Put the tables in, and names for links that leave the site."""
+    """Put the tables in, and names for links that leave the site; pictures as wide as the page open when clicked."""
     text = re.sub(r"<!-- table of (\w+) -->", lambda found: TABLES[found[1]](), source[0])
+    text = re.sub(r"^!\[.+\]\(.+\)$", r'\g<0>{width="100%"}', text, flags=re.MULTILINE)
     source[0] = re.sub(r"(?<!!)\[([^\]]+)\]\(((?:\.\./)+)([^)]+)\)", leave, text)
 
 
