@@ -346,12 +346,12 @@ class Peer:
 PEERS = (
     Peer("dmin", "dmin-core", "torch", dmin),
     Peer("SciPy", "scipy", "numpy", scipy),
-    Peer("dict_minimize", "dict-minimize", "torch", dict_minimize, dict_minimize_without_gradients),
+    Peer("dict-minimize", "dict-minimize", "torch", dict_minimize, dict_minimize_without_gradients),
     Peer("pytorch-minimize", "pytorch-minimize", "torch", pytorch_minimize),
-    Peer("torch.optim.LBFGS", "torch", "torch", torch_optim, steps=torch_optim_steps),
+    Peer("torch LBFGS", "torch", "torch", torch_optim, steps=torch_optim_steps),
     Peer("BoTorch", "botorch", "torch", botorch),
     Peer("jaxopt", "jaxopt", "jax", jaxopt, steps=jaxopt_steps),
-    Peer("optax.lbfgs", "optax", "jax", optax, steps=optax_steps),
+    Peer("optax", "optax", "jax", optax, steps=optax_steps),
     Peer("optimistix", "optimistix", "jax", optimistix, steps=optimistix_steps),
     Peer("TFP", "tensorflow-probability", "tf", tfp, tfp_without_gradients, tfp_steps),
 )

@@ -62,7 +62,7 @@ def whose_arrays(peer: Peer) -> str:
             raise Wrong(f"{type(found).__name__} for {framework.kind.__name__}")
         expect(found, [1.0, 1.0])
 
-    names = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX", "tf": "TensorFlow"}
+    names = {"numpy": "NumPy", "torch": "torch", "jax": "JAX", "tf": "TF"}
     working = [shown for name, shown in names.items() if why_not(lambda name=name: works(name)) is None]
     return "all four" if len(working) == len(names) else ", ".join(working)
 
@@ -123,7 +123,7 @@ def derivatives(peer: Peer) -> str:
     start = framework.array([0.5] * n)
     expect(solve(Problem(fun, start)), np.ones(n), 1e-2)
     if len(calls) > n:  # differences take an evaluation for each variable
-        return "differences"
+        return "finite diff."
     second = why_not(lambda: expect(solve(Problem(fun, start, method="trust-ncg")), np.ones(n), 1e-2))
     return "∇" if second else "∇ and Hv"
 
@@ -172,7 +172,7 @@ def constraints(peer: Peer) -> str:
 
     problem = Problem(lambda x: framework.sum((x - 2) ** 2), framework.array([0.5] * n), constraint=constraint)
     expect(peer.solve(problem), np.ones(n), 1e-3)
-    return "yes" if len(calls) < 20 * n else "differences"
+    return "yes" if len(calls) < 20 * n else "finite diff."
 
 
 def on_device(peer: Peer) -> str:
@@ -283,11 +283,11 @@ def resumes_by_itself() -> str:
         raise Wrong(again.stderr[-300:])
     if again.stdout != whole.stdout or evaluations[0] != evaluations[1] + 1:
         raise Wrong(f"{evaluations} evaluations")
-    return "`checkpoint=`"
+    return "by itself"
 
 
 ROWS: tuple[tuple[str, Callable[[Peer], str], str], ...] = (
-    ("Arrays of NumPy, PyTorch, JAX, TensorFlow", whose_arrays, "tests/test_matrix.py"),
+    ("Arrays of NumPy, torch, JAX, TF", whose_arrays, "tests/test_matrix.py"),
     ("`x0` is", nest, "tests/test_tree.py"),
     ("Two dtypes in one `x0`", dtypes, "tests/test_minimize.py"),
     ("Derivatives of a plain function", derivatives, "tests/test_second_order.py"),

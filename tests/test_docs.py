@@ -208,6 +208,19 @@ def test_the_table_of_methods_is_what_methods_says(page):
     assert [row[:6] for row in table_in(page)] == method_rows()
 
 
+def test_the_table_beside_the_peers_has_the_rows_that_were_tried():
+    script = ROOT / "benchmarks" / "peers.py"
+    if not script.exists():
+        pytest.skip("an sdist has no benchmarks")
+    named = {
+        getattr(getattr(node, "target", None), "id", ""): node for node in ast.parse(script.read_text("utf-8")).body
+    }
+    tried = [(what.value, tests.value) for what, _, tests in (row.elts for row in named["ROWS"].value.elts)]
+    table = README.read_text("utf-8").partition("<!-- made by benchmarks/peers.py -->\n")[2].partition("\n\n")[0]
+    rows = [line.strip("| ").split(" | ")[:2] for line in table.splitlines()[2:]]
+    assert [(what, re.sub(r".*\((.+)\)", r"\1", ours)) for what, ours in rows] == tried
+
+
 # CONTRIBUTING.md -----------------------------------------------------------------------------------------
 
 
