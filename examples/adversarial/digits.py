@@ -117,15 +117,27 @@ def margin_at(point, towards, net):
     return margin({"image": point[0], "towards": towards, "net": net})
 
 
-def by_pgd(backend, net, image, towards, budget, setting):
-    """The least ‖image - original‖ found within `budget` evaluations, and that image; infinity where none was."""
-    evaluate = backend.value_and_grad(margin_at)
+def margin_and_gradient(backend, net, towards):
+    """From an image to both, in NumPy's arrays."""
+    both = backend.value_and_grad(margin_at)
     constants = backend.from_numpy(towards, None), net
+
+    def evaluate(image):
+        value, (gradient,) = both((backend.from_numpy(image.copy(), None),), *constants)
+        return float(value), backend.to_numpy(gradient)
+
+    return evaluate
+
+
+def by_pgd(evaluate, image, budget, setting):
+    """The least ‖image - original‖ found within `budget` evaluations, and that image; infinity where none was.
+
+    ``evaluate(image)`` is the margin and its gradient.
+    """
     best, found = np.inf, image
     x, left, tried, radius, failed_at = image, budget, 0, None, 0.0
     while left > 0:
-        value, (gradient,) = evaluate((backend.from_numpy(x.copy(), None),), *constants)
-        value, gradient = float(value), backend.to_numpy(gradient)
+        value, gradient = evaluate(x)
         left, tried = left - 1, tried + 1
         distance = np.linalg.norm(x - image)
         if radius is None:
@@ -177,8 +189,10 @@ def main():
     for times in (1, 10):
         runs = []
         for setting in SWEEP:
-            each = zip(images, towards, times * evaluations, strict=True)
-            found = [by_pgd(backend, net, *which, setting) for which in each]
+            found = [
+                by_pgd(margin_and_gradient(backend, net, other), image, budget, setting)
+                for image, other, budget in zip(images, towards, times * evaluations, strict=True)
+            ]
             runs.append((np.array([norm for norm, _ in found]) / least, [image for _, image in found], setting))
         runs.sort(key=lambda run: np.median(run[0]))
         ratios[times], changed, setting = runs[0]
