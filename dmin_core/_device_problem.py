@@ -20,6 +20,7 @@ from ._leaves import dtype_name
 from ._objective import value_and_nest
 from ._plugins import get_backend
 from ._problem import Problem, Visit
+from ._tree import eps_of
 
 Point = tuple[Any, ...]
 
@@ -43,8 +44,8 @@ class DeviceProblem:
     bounds : pair of points, or None
     xp : namespace
         Of the arrays.
-    eps : float
-        Precision of the values: that of the coarsest leaf or of the solver's vectors, whichever is less.
+    eps, coarsest_eps : float
+        Precision of the solver's vectors, and of the coarsest leaf.
     traced : bool
         Whether the solver's loop may be compiled with the objective in it.
 
@@ -69,7 +70,7 @@ class DeviceProblem:
         self.xp = _namespace(self.backend, self.like)
         self.on_host = isinstance(self.like, np.ndarray) and self.like.dtype == float
         self.bounds = None if problem.bounds is None else tuple(map(self._upload, problem.bounds))
-        self.eps = problem.tree.coarsest_eps
+        self.eps, self.coarsest_eps = eps_of(self.like.dtype), problem.tree.coarsest_eps
         self.by_backend = problem.jac is None and problem.scheme is None
         self.traced = self.backend.compiles and self.by_backend and problem.objective.compile is not False
         self.best: tuple[Point, float, Point, Any] | None = None

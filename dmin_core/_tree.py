@@ -528,18 +528,18 @@ class Tree:
 
     def eps(self) -> np.ndarray:
         """Relative precision of every number of the flat vector, (n,)."""
-        each = [_eps(dtype) for dtype in self.dtypes]
+        each = [eps_of(dtype) for dtype in self.dtypes]
         return np.repeat(each, self.sizes)
 
     @functools.cached_property
     def coarsest_eps(self) -> float:
         """Relative precision of the least precise leaf."""
-        return max(_eps(dtype) for dtype in self.dtypes)
+        return max(eps_of(dtype) for dtype in self.dtypes)
 
     @property
     def coarsest_dtype(self) -> Any:
         """Its dtype."""
-        return max(self.dtypes, key=_eps)
+        return max(self.dtypes, key=eps_of)
 
     def round(self, x: np.ndarray) -> np.ndarray:
         """What a trip through the leaves' dtypes does to a host vector."""
@@ -556,7 +556,8 @@ def _bits(dtype: Any) -> int:
 
 
 @functools.lru_cache(maxsize=64, typed=True)
-def _eps(dtype: Any) -> float:
+def eps_of(dtype: Any) -> float:
+    """Relative precision of a floating dtype of any framework's."""
     name = dtype_name(dtype)
     # bfloat16 keeps 8 bits of significand; NumPy has no dtype of that name.
     return 2.0**-7 if name == "bfloat16" else float(np.finfo(name).eps)

@@ -101,8 +101,10 @@ TIGHT = {
 }
 
 
-# SciPy's trust-krylov divides by a gradient of zero.
-@pytest.mark.filterwarnings("ignore:(trust-krylov. )?(divide by zero|invalid value) encountered:RuntimeWarning")
+# SciPy's trust-krylov divides by a gradient of zero, and multiplies memory that it has not set, whatever is in it.
+@pytest.mark.filterwarnings(
+    "ignore:(trust-krylov. )?(divide by zero|invalid value|overflow) encountered:RuntimeWarning"
+)
 @pytest.mark.parametrize("method", able("gradient"))
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_no_run_fails_where_its_dtype_can_show_no_more(method, dtype):
@@ -197,6 +199,49 @@ def test_the_message_names_the_coarsest_dtype_and_what_scipy_said():
         "Converged to the precision of float32: no step lowers `fun` by more than that "
         "(Desired error not necessarily achieved due to precision loss)."
     )
+
+
+# Leaves coarser than the value ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["device-lbfgs", "device-bfgs", "device-newton-cg"])
+@pytest.mark.parametrize("offset", [0.0, 10.0])
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_a_bfloat16_leaf_does_not_coarsen_what_the_value_shows(backend, method, offset):
+    """Curvatures above 1 / ε of bfloat16, 128, are as good as others, and so is a fall below ε of the value."""
+    framework = pytest.importorskip(backend, reason=f"{backend} is not installed")
+    xp = framework if backend == "torch" else framework.numpy
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200, 20)).astype(np.float32)
+    target = xp.asarray(rows @ rng.normal(size=20).astype(np.float32) + np.float32(0.3))
+    rows = xp.asarray(rows * np.geomspace(1, 30, 20).astype(np.float32))
+    x0 = {"w": xp.zeros(20, dtype=xp.bfloat16), "b": xp.zeros((), dtype=xp.float32)}
+
+    def fun(p):
+        w = p["w"].to(xp.float32) if backend == "torch" else p["w"].astype(xp.float32)
+        return ((rows @ w + p["b"] - target) ** 2).mean() + offset
+
+    result = minimize(fun, x0, method=method)
+    assert result.success
+    assert result.nfev < 500
+    assert result.fun - offset <= 1e-3 * (result.history.fun[0] - offset)
+
+
+@pytest.mark.parametrize("method", ["device-lbfgs", "device-bfgs", "device-newton-cg"])
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_a_bfloat16_value_is_not_asked_for_more_digits_than_it_has(backend, method):
+    framework = pytest.importorskip(backend, reason=f"{backend} is not installed")
+    xp = framework if backend == "torch" else framework.numpy
+    x0 = {"w": xp.ones(20, dtype=xp.bfloat16), "b": xp.ones(5, dtype=xp.float32)}
+
+    def fun(p):
+        w = (p["w"] - 0.3) ** 2
+        return w.sum() + ((p["b"].to(w.dtype) if backend == "torch" else p["b"].astype(w.dtype)) ** 2).sum() + 1
+
+    result = minimize(fun, x0, method=method, options={"gtol": 0.0})
+    assert result.success
+    assert result.nfev < 100
+    assert 1.0 <= result.fun <= 1.0 + 2.0**-6
 
 
 # Default tolerances ---------------------------------------------------------------------------------------

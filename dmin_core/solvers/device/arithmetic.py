@@ -28,7 +28,14 @@ class Host:
     Parameters
     ----------
     eps : float
-        Precision of the values that are compared.
+        Precision of the vectors.
+    coarsest : float, optional
+        That of the least precise leaf; default: `eps`.
+
+    Attributes
+    ----------
+    value_eps : float
+        Precision of the values that are compared: the vectors', until a value is seen that has less (`sees`).
     """
 
     eager = True
@@ -37,8 +44,13 @@ class Host:
     maximum, minimum = max, min
     isfinite = math.isfinite
 
-    def __init__(self, eps: float) -> None:
-        self.eps = eps
+    def __init__(self, eps: float, coarsest: float | None = None) -> None:
+        self.eps = self.value_eps = eps
+        self.coarsest = eps if coarsest is None else coarsest
+
+    def sees(self, eps: float) -> None:
+        """A value has come whose dtype has this precision."""
+        self.value_eps = max(self.value_eps, eps)
 
     @staticmethod
     def pick(condition: bool, yes: Any, no: Any) -> Any:
@@ -89,16 +101,19 @@ class Traced:
 
     Parameters
     ----------
-    eps : float
+    eps, coarsest : float
+        As for `Host`.
     xp : namespace
     like : array
         Of the vectors' dtype, on their device.
     """
 
     eager = False
+    sees = Host.sees
 
-    def __init__(self, eps: float, xp: Any, like: Any) -> None:
-        self.eps, self.small, self.dtype = eps, xp, like.dtype
+    def __init__(self, eps: float, coarsest: float, xp: Any, like: Any) -> None:
+        self.eps = self.value_eps = eps
+        self.coarsest, self.small, self.dtype = coarsest, xp, like.dtype
         self.abs, self.isfinite, self.negate, self.sqrt = xp.abs, xp.isfinite, xp.logical_not, xp.sqrt
         self.maximum, self.minimum, self.pick = xp.maximum, xp.minimum, xp.where
 

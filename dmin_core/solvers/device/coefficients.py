@@ -10,6 +10,17 @@ memory methods", Mathematical Programming 63, theorem 2.2, with R, the upper tri
 
     H = γ I + [S, γ Y] [[R⁻ᵀ (D + γ YᵀY) R⁻¹, -R⁻ᵀ], [-R⁻¹, 0]] [S, γ Y]ᵀ
 
+**The scale** γ is what H does where no pair says anything, which for many variables is nearly everywhere. The newest pair
+gives two, the step lengths of Barzilai and Borwein (1988), "Two-point step size gradient methods", IMA J. Numer. Anal. 8:
+sᵀy / yᵀy, L-BFGS's usual one, which is that of the larger curvatures along s, and sᵀs / sᵀy, of the smaller ones. The
+first makes short steps where kinks or noise make y large. Here it is
+
+    γ = (sᵀy / yᵀy)^(1 - θ) (sᵀs / sᵀy)^θ,
+
+which at θ = 1/2 is ‖s‖ / ‖y‖: Dai, Al-Baali and Yang (2015), "A positive Barzilai-Borwein-like stepsize and an extension
+for symmetric linear systems", in Numerical Analysis and Optimization. θ = 0.6 (`LENGTH`) is by measurement, as
+docs/device-methods.md says.
+
 R⁻¹ is kept, not R. When a pair comes, R gets a last column and loses its first row and column; so does the inverse of
 a triangular matrix. Rows and columns stay where they are, in slots that are used in turn: "upper triangular" is a
 matter of age, not of place, and nothing is shifted, sorted or solved. There is no loop over the history, in Python or
@@ -19,6 +30,9 @@ compiled, so neither time nor the length of a compiled program grows with the nu
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+
+LENGTH = 0.6
+"""θ, the weight of the longer of the two step lengths."""
 
 
 class Memory(NamedTuple):
@@ -57,7 +71,7 @@ def empty(arithmetic: Any, m: int) -> Memory:
     return Memory(square, square, row, row, row, a.number(1.0), a.count(0), a.count(0))
 
 
-def remember(a: Any, memory: Memory, products: Any, sy: Any, yy: Any, sg: Any, yg: Any) -> Memory:
+def remember(a: Any, memory: Memory, products: Any, ss: Any, sy: Any, yy: Any, sg: Any, yg: Any) -> Memory:
     """The memory with one more pair, at the new gradient.
 
     Parameters
@@ -66,8 +80,8 @@ def remember(a: Any, memory: Memory, products: Any, sy: Any, yy: Any, sg: Any, y
     memory : Memory
     products : (2m,)
         The history, before the pair is in it, times the new gradient.
-    sy, yy, sg, yg : scalar
-        sᵀy, yᵀy, sᵀg and yᵀg of the new pair. Where sᵀy is not positive, the pair is left out (and the oldest lost).
+    ss, sy, yy, sg, yg : scalar
+        sᵀs, sᵀy, yᵀy, sᵀg and yᵀg of the new pair. Where sᵀy is not positive, it is left out (and the oldest lost).
     """
     m, where = memory.sy.shape[0], a.small.where
     good = sy > a.eps * yy
@@ -84,7 +98,7 @@ def remember(a: Any, memory: Memory, products: Any, sy: Any, yy: Any, sg: Any, y
         where(here, weight * sy, memory.sy),
         where(here, weight * sg, s_g),
         where(here, weight * yg, y_g),
-        a.pick(good, a.ratio(sy, yy), memory.scale),
+        a.pick(good, _scale(a, ss, sy, yy), memory.scale),
         (memory.slot + a.pick(good, 1, 0)) % m,
         a.minimum(memory.size + a.pick(good, 1, 0), m),
     )
@@ -95,8 +109,8 @@ def remember_free(a: Any, memory: Memory, products: Any) -> Memory:
 
     Parameters
     ----------
-    products : (2m + 3, m + 2)
-        Rows: the steps, the changes of the gradient, the new s, y and g. Columns: the changes, the new g and y. All
+    products : (2m + 3, m + 3)
+        Rows: the steps, the changes of the gradient, the new s, y and g. Columns: the changes, the new g, y and s. All
         over the variables that are free now.
     """
     m = memory.sy.shape[0]
@@ -117,10 +131,16 @@ def remember_free(a: Any, memory: Memory, products: Any) -> Memory:
     both = good[:, None] * good
     inverse = a.small.linalg.inv(matrix * older * both + identity * (1.0 - good)) * both
     newest = a.total(good * one) > 0.0
-    scale = a.pick(newest, a.ratio(products[2 * m, m + 1], products[2 * m + 1, m + 1]), memory.scale)
+    latest = _scale(a, products[2 * m, m + 2], products[2 * m, m + 1], products[2 * m + 1, m + 1])
+    scale = a.pick(newest, latest, memory.scale)
     more = a.pick(newest, 1, 0)
     size = a.minimum(memory.size + more, m)
     return Memory(inverse, yy * both, sy * good, sg * good, yg * good, scale, (memory.slot + more) % m, size)
+
+
+def _scale(a: Any, ss: Any, sy: Any, yy: Any) -> Any:
+    """γ of the newest pair."""
+    return a.number(a.ratio(sy, yy) * (a.ratio(ss, sy) * a.ratio(yy, sy)) ** LENGTH)
 
 
 def _sums(a: Any, matrix: Any) -> Any:

@@ -7,7 +7,7 @@ The search, and what ends a run, are `descent`'s.
 **The history** is one (2m + 1, …) array for each array of the point: m steps, m changes of the gradient, the gradient.
 
 **What an evaluation costs where Python runs the loop**: some twenty of the framework's operations (forty with bounds),
-whatever m, n and the number of leaves, beside those of `fun`, and one read of 2m + 7 numbers, on which everything is
+whatever m, n and the number of leaves, beside those of `fun`, and one read of 2m + 8 numbers, on which everything is
 decided.
 
 **Bounds.** Trials are projected onto the bounds, so all are feasible. Variables at a bound which the gradient pushes
@@ -43,7 +43,7 @@ class Lbfgs(Descent):
     **parts
         `Descent`'s.
 
-    Its trials' ``products`` are the history times g, (2m + 1,); with bounds `_free_products`.
+    Its trials' ``products`` are the history times g, (2m + 1,), and ‖s‖²; with bounds `_free_products`.
     """
 
     def __init__(self, m: int, **parts: Any) -> None:
@@ -60,7 +60,7 @@ class Lbfgs(Descent):
     def _standing(self, state: State) -> Trial:
         """The start of a search as a trial, for a search that finds nothing lower."""
         a, m = self.a, self.m
-        products = a.zeros(2 * m + 1) if self.bounds is None else a.zeros(2 * m + 3, m + 2)
+        products = (a.zeros(2 * m + 1), a.number(0.0)) if self.bounds is None else a.zeros(2 * m + 3, m + 3)
         zero = a.number(0.0)
         return Trial(state.x, state.g, state.f, zero, state.gg, zero, state.largest, products, zero, ())
 
@@ -72,16 +72,20 @@ class Lbfgs(Descent):
         x = ahead if self.bounds is None else vectors.project(ahead)
         value, g = self.evaluate(x)
         y = subtract(g, state.g)
+        more: list[Any] = []
         if self.bounds is None:
             along, span, products = state.d, g, self._times(state.history, g)
+            more = [dot(s, s)]
         else:
             # The path bends where a variable meets its bound, and goes on without it.
             along = tuple(xp.where(free == kept, d, d * 0.0) for free, kept, d in zip(ahead, x, state.d, strict=True))
             span = subtract(vectors.project(subtract(x, g)), x)
             s = subtract(x, state.x)
             products = self._free_products(state.history, x, g, s, y)
-        scalars = [dot(g, along), dot(g, g), dot(y, y), *vectors.extremes(span)]
-        f, (slope, gg, yy, top, bottom), products = self.observe(value, scalars, products)
+        scalars = [dot(g, along), dot(g, g), dot(y, y), *vectors.extremes(span), *more]
+        f, (slope, gg, yy, top, bottom, *more), products = self.observe(value, scalars, products)
+        if more:
+            products = (products, *more)
         largest = self.a.maximum(top, -bottom)
         # Compiled, the pair is computed again when it is wanted: to carry it through the search would cost more.
         return Trial(x, g, f, slope, gg, yy, largest, products, t, (s, y) if self.a.eager else ())
@@ -108,9 +112,9 @@ class Lbfgs(Descent):
         a, memory, t, m = self.a, state.memory, trial.t, self.m
         if self.bounds is not None:
             return coefficients.remember_free(a, memory, trial.products)
-        sy, sg = t * (trial.slope - state.slope), t * trial.slope
-        yg = trial.gg - trial.products[2 * m]
-        return coefficients.remember(a, memory, trial.products[: 2 * m], sy, trial.yy, sg, yg)
+        products, ss = trial.products
+        sy, sg, yg = t * (trial.slope - state.slope), t * trial.slope, trial.gg - products[2 * m]
+        return coefficients.remember(a, memory, products[: 2 * m], ss, sy, trial.yy, sg, yg)
 
     def _direct(self, trial: Trial, history: Any, memory: Memory, anew: Any) -> tuple[Point, Any, Memory]:
         """The direction -H g and the slope along it; -g where that would not lead downwards."""
@@ -149,13 +153,13 @@ class Lbfgs(Descent):
     # -- bounds ---------------------------------------------------------------------------------------------
 
     def _free_products(self, history: tuple[Any, ...], x: Point, g: Point, s: Point, y: Point) -> Any:
-        """(2m + 3, m + 2): the steps, the changes, s, y and g, times the changes, g and y over the free variables."""
+        """(2m + 3, m + 3): the steps, the changes, s, y and g, times the changes, g, y and s over free variables."""
         xp, m, parts = self.xp, self.m, []
         for rows, free, b, c, e in zip(history, self.vectors.free(x, g), g, s, y, strict=True):
             if free.ndim != 1:
                 parts.append(self._shaped_products(rows[: 2 * m, ...], free, b, c, e))
                 continue
-            flat = [xp.reshape(free * each, (1, -1)) for each in (b, e)]
+            flat = [xp.reshape(free * each, (1, -1)) for each in (b, e, c)]
             known = xp.reshape(rows[: 2 * m, ...], (2 * m, -1))
             right = xp.concat([known[m:, :] * xp.reshape(free, (1, -1)), *flat])
             left = xp.concat([known, *(xp.reshape(each, (1, -1)) for each in (c, e, b))])
@@ -166,7 +170,7 @@ class Lbfgs(Descent):
         """The same of arrays that are no vectors, for sharded ones could become vectors only in one place."""
         xp = self.xp
         c, e, b = (xp.expand_dims(each, axis=0) for each in (c, e, b))
-        right = xp.concat([known[self.m :, ...] * free, free * b, free * e])
+        right = xp.concat([known[self.m :, ...] * free, free * b, free * e, free * c])
         every = list(range(1, known.ndim))
         return xp.tensordot(xp.concat([known, c, e, b]), right, axes=(every, every))
 

@@ -116,7 +116,7 @@ def advance(arithmetic: Any, search: Search, f0: Any, slope0: Any, f: Any, slope
     c1, c2, maxls = limits.c1, limits.c2, limits.maxls
     a, t, low = arithmetic, search.t, search.low
     usable = a.isfinite(f) & a.isfinite(slope)
-    near = a.abs(f - f0) <= NOISE * a.eps * a.abs(f0)
+    near = a.abs(f - f0) <= NOISE * a.value_eps * a.abs(f0)
     psi = a.pick(near, 0.5 * t * (slope0 + slope), f - f0) - c1 * t * slope0
     psi_slope = slope - c1 * slope0
     enough = usable & (psi <= 0.0)

@@ -19,6 +19,8 @@ import optree
 
 from ..._aux import NOTHING
 from ..._device_problem import DeviceProblem
+from ..._leaves import is_float_dtype
+from ..._tree import eps_of
 from .arithmetic import Host, Traced
 from .descent import EVALUATIONS, ITERATIONS, RUNNING
 
@@ -45,7 +47,7 @@ class InPython:
     def __init__(self, device: DeviceProblem, make: Callable[..., Any], product: Any = None) -> None:
         self.device, self.xp = device, device.xp
         self.dtype = device.like.dtype
-        self.a = Host(device.eps)
+        self.a = Host(device.eps, device.coarsest_eps)
         self.to_numpy = device.backend.to_numpy
         self.keeper, put_row = device.problem.keeper, device.backend.put_row
         parts: dict[str, Any] = {
@@ -86,7 +88,7 @@ class InPython:
         xp, shape = self.xp, products.shape
         aside = isinstance(value, float)
         if not aside:
-            scalars = [value if value.dtype == self.dtype else xp.astype(value, self.dtype), *scalars]
+            scalars = [_in_full(self.a, xp, value, self.dtype), *scalars]
         flat = products if len(shape) == 1 else xp.reshape(products, (-1,))
         start = perf_counter()
         host = np.asarray(self.to_numpy(xp.concat([xp.stack(scalars), flat])), dtype=float)
@@ -98,12 +100,14 @@ class InPython:
 
     def look(self, value: Any, scalars: list[Any], products: Any) -> Any:
         """The same where the arrays are NumPy's, float64: nothing to read."""
+        if not isinstance(value, float):
+            self.a.sees(eps_of(value.dtype))
         return float(value), [float(each) for each in scalars], products
 
     def read(self, values: list[Any]) -> list[Any]:
         """One read of 0-d arrays; Python's floats, and NumPy's which are some, are there already."""
-        xp, dtype = self.xp, self.dtype
-        arrays = [v if v.dtype == dtype else xp.astype(v, dtype) for v in values if not isinstance(v, float)]
+        xp = self.xp
+        arrays = [_in_full(self.a, xp, v, self.dtype) for v in values if not isinstance(v, float)]
         start = perf_counter()
         found = iter(np.asarray(self.to_numpy(xp.stack(arrays)), dtype=float).tolist() if arrays else ())
         self.device.problem.in_copies += perf_counter() - start
@@ -157,6 +161,15 @@ def second_order(product: Any, read: Any, branch: Any) -> dict[str, Any]:
     return {"product": product, "read": read, "branch": branch}
 
 
+def _in_full(a: Any, xp: Any, value: Any, dtype: Any) -> Any:
+    """A 0-d array in the dtype of the vectors, in which the solver computes; its own may say that it is less exact."""
+    if value.dtype == dtype:
+        return value
+    if is_float_dtype(value.dtype):
+        a.sees(eps_of(value.dtype))
+    return xp.astype(value, dtype)
+
+
 def _choice(predicate: Any, true: Callable[..., Any], false: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
     return true(*operands) if predicate else false(*operands)
 
@@ -201,11 +214,15 @@ class Stretch:
     def __call__(self, point: tuple[Any, ...], *args: Any) -> tuple[Any, ...]:
         """Laid out as it came, the state after the stretch; and last what the host wants to read, in one array."""
         nest: Any = optree.tree_unflatten(self.spec, list(point))
-        state, limits, eps, bounds = nest
+        state, limits, coarsest, bounds = nest
         like = state.x[0]
         xp = self.backend.namespace(like)
-        a = Traced(eps, xp, like)
+        a = Traced(eps_of(like.dtype), coarsest, xp, like)
         evaluate = self.backend.value_and_grad(self.plain)
+
+        def in_full(value: Any) -> Any:
+            return _in_full(a, xp, xp.asarray(value), like.dtype)
+
         parts: dict[str, Any] = {
             "arithmetic": a,
             "xp": xp,
@@ -219,13 +236,13 @@ class Stretch:
             parts.update(
                 second_order(
                     lambda x, v, g: hvp(x, v, *args),
-                    lambda values: [xp.astype(xp.asarray(values[0]), values[-1].dtype), *values[1:]],
+                    lambda values: [in_full(values[0]), *values[1:]] if len(values) > 1 else values,  # a truth value
                     self.backend.cond,
                 )
             )
         else:
             parts.update(
-                observe=lambda value, scalars, products: (xp.astype(xp.asarray(value), like.dtype), scalars, products),
+                observe=lambda value, scalars, products: (in_full(value), scalars, products),
                 put_row=self.backend.put_row,
                 add_to=operator.add,
                 beside=lambda values: values,
@@ -271,7 +288,7 @@ class Compiled:
         stretch = Stretch(problem.objective, backend, self.make, self.key, bounded, self.second)
         others = ("product", "read", "branch") if self.second else ("observe", "put_row", "add_to", "beside")
         begun = self.make(
-            arithmetic=_Numbers(device.eps, device.host_dtype),
+            arithmetic=_Numbers(device.host_dtype),
             xp=device.xp,
             **dict.fromkeys(("evaluate", "record", "loop", *others)),
             bounds=device.bounds,
@@ -302,7 +319,7 @@ class Compiled:
                 if until + int(getattr(limits, "maxls", 1)) >= problem.maxfun:  # where a search may be broken off
                     keeper.write()
                 keeper.void()
-            nest: Any = (state, stretched, begun.a.number(device.eps), device.bounds or ())
+            nest: Any = (state, stretched, begun.a.number(device.coarsest_eps), device.bounds or ())
             leaves: list[Any]
             leaves, spec = optree.tree_flatten(nest)
             if run is None:
@@ -359,8 +376,8 @@ class _Numbers:
 
     eager = False
 
-    def __init__(self, eps: float, dtype: Any) -> None:
-        self.eps, self.dtype = eps, dtype
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
 
     def number(self, value: Any) -> Any:
         return np.asarray(value, self.dtype)

@@ -307,7 +307,7 @@ class NewtonCg:
 
         finite = a.isfinite(trial.f) & a.isfinite(trial.gg)
         fall = state.f - trial.f
-        noise = line_search.NOISE * a.eps * a.abs(state.f)
+        noise = line_search.NOISE * a.value_eps * a.abs(state.f)
         seen = a.pick(a.abs(fall) <= noise, -0.5 * (trial.slope + trial.slope_there), fall)
         ratio = a.pick(finite, a.ratio(seen, path.gain), a.number(-1.0))
         taken = first | (finite & (fall > 0.0) & (ratio > limits.eta))
@@ -320,8 +320,11 @@ class NewtonCg:
         flat = a.negate(a.abs(trial.slope) > noise)
         why = a.pick(nit >= limits.maxiter, ITERATIONS, RUNNING)
         why = a.pick(nfev >= limits.maxfun, EVALUATIONS, why)
-        why = a.pick(still & (flat | (vain >= VAIN)), FAILED, why)
-        why = a.pick(still & (hope >= 0.0) & (hope <= noise), RESOLUTION, why)
+        exhausted = still & (flat | (vain >= VAIN))
+        why = a.pick(exhausted, FAILED, why)
+        # As in `descent`: the leaves may have fewer digits than the value shows.
+        resolved = a.pick(exhausted, line_search.NOISE * a.coarsest * a.abs(state.f), noise)
+        why = a.pick(still & (hope >= 0.0) & (hope <= resolved), RESOLUTION, why)
         why = a.pick(taken & (trial.largest <= limits.gtol), GRADIENT, why)
         why = a.pick(first & a.negate(finite), START, why)
 

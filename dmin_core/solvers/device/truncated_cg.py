@@ -82,7 +82,7 @@ def goal(a: Any, gg: Any) -> Any:
     """
     norm = a.sqrt(gg)
     forcing = a.minimum(LOOSEST, a.sqrt(norm))
-    return a.maximum(forcing * forcing, a.number(a.eps)) * gg
+    return a.maximum(forcing * forcing, a.number(a.coarsest)) * gg
 
 
 def begin(a: Any, z: Point, r: Point, d: Point, gg: Any, radius: Any, refused: Any) -> Subproblem:
@@ -120,7 +120,7 @@ def advance(
     left = a.maximum(rr + 2.0 * t * rh + t * t * hh, none)
     beta = a.pick(inside, a.maximum(a.ratio(rh + t * hh, dh), none), none)
     count = path.count + 1
-    ended = a.negate(inside) | (left <= path.goal) | (count >= longest) | (gain <= a.eps * path.gain)
+    ended = a.negate(inside) | (left <= path.goal) | (count >= longest) | (gain <= a.coarsest * path.gain)
     return path._replace(
         zz=a.maximum(zz + 2.0 * t * zd + t * t * dd, none),
         zd=beta * (zd + t * dd),

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from dmin_core.solvers.device.arithmetic import Host
-from dmin_core.solvers.device.coefficients import direction, empty, remember, remember_free
+from dmin_core.solvers.device.coefficients import LENGTH, direction, empty, remember, remember_free
 
 HOST = Host(float(np.finfo(float).eps))
 
 
 def two_loops(pairs, g):
-    """-H g by Nocedal and Wright (2006), algorithm 7.4."""
+    """-H g by Nocedal and Wright (2006), algorithm 7.4, but for the scale."""
     q, weights = g.copy(), []
     for s, y in reversed(pairs):
         weights.append(s @ q / (s @ y))
         q = q - weights[-1] * y
     s, y = pairs[-1]
-    r = q * (s @ y) / (y @ y)
+    r = q * ((s @ y) / (y @ y)) ** (1 - LENGTH) * ((s @ s) / (s @ y)) ** LENGTH
     for (s, y), weight in zip(pairs, reversed(weights), strict=True):
         r = r + s * (weight - y @ r / (s @ y))
     return -r
@@ -42,10 +42,10 @@ class Run:
         y, k, m = g - self.g, self.memory.slot, self.m
         if by_free:
             left = np.vstack([self.history, s, y, g])
-            right = self.free * np.vstack([self.history[m:], g, y])
+            right = self.free * np.vstack([self.history[m:], g, y, s])
             self.memory = remember_free(HOST, self.memory, left @ right.T)
         else:
-            self.memory = remember(HOST, self.memory, self.history @ g, s @ y, y @ y, s @ g, y @ g)
+            self.memory = remember(HOST, self.memory, self.history @ g, s @ s, s @ y, y @ y, s @ g, y @ g)
         self.history[k], self.history[k + m] = s, y
         if not backwards:
             self.pairs = [*self.pairs, (s, y)][-m:]

@@ -63,7 +63,7 @@ def test_evaluations_are_read_once_whatever_the_history(monkeypatch, chained):
     for maxcor in (2, 30):
         reads.clear()
         result = minimize(as_float, x0, jac=True, method=METHOD, options={"maxcor": maxcor})
-        assert reads.count((2 * maxcor + 7 - 1,)) == result.nfev  # the value is a Python float here
+        assert reads.count((2 * maxcor + 8 - 1,)) == result.nfev  # the value is a Python float here
         # x0 at the door; the first two gradients, which are looked at; the answer and its gradient.
         assert len(reads) - result.nfev <= 6
 
@@ -188,12 +188,12 @@ def test_bfloat16_leaves_have_vectors_in_float32_and_an_answer_to_their_own_prec
         # Eight bits of significand, to the last.
         x = np.asarray(host.to_numpy(leaf), float)
         assert (np.abs(x - target[name]) <= 2.0**-7 * np.maximum(np.abs(target[name]), 2.0**-6)).all()
-    # As good as rounding the minimiser itself.
+    # As good as rounding the minimiser itself, up to the rounding of `fun`: differences of 1e-3 between numbers near 2.
     rounded = sum(
         float(np.sum(scale * (np.asarray(host.to_numpy(xp.asarray(t, dtype=xp.bfloat16)), float) - t) ** 2))
         for t in target.values()
     )
-    assert rounded * (1 - 1e-5) <= result.fun <= 2.0 * rounded
+    assert rounded * (1 - 1e-3) <= result.fun <= 2.0 * rounded
 
 
 @pytest.mark.parametrize("bounds", [None, (-5.0, 5.0)], ids=["free", "bounded"])
