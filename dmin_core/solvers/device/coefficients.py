@@ -18,8 +18,7 @@ first makes short steps where kinks or noise make y large. Here it is
     γ = (sᵀy / yᵀy)^(1 - θ) (sᵀs / sᵀy)^θ,
 
 which at θ = 1/2 is ‖s‖ / ‖y‖: Dai, Al-Baali and Yang (2015), "A positive Barzilai-Borwein-like stepsize and an extension
-for symmetric linear systems", in Numerical Analysis and Optimization. θ = 0.6 (`LENGTH`) is by measurement, as
-docs/device-methods.md says.
+for symmetric linear systems", in Numerical Analysis and Optimization. θ = 5/8 is by measurement: docs/device-methods.md.
 
 R⁻¹ is kept, not R. When a pair comes, R gets a last column and loses its first row and column; so does the inverse of
 a triangular matrix. Rows and columns stay where they are, in slots that are used in turn: "upper triangular" is a
@@ -30,9 +29,6 @@ compiled, so neither time nor the length of a compiled program grows with the nu
 from __future__ import annotations
 
 from typing import Any, NamedTuple
-
-LENGTH = 0.6
-"""θ, the weight of the longer of the two step lengths."""
 
 
 class Memory(NamedTuple):
@@ -139,8 +135,9 @@ def remember_free(a: Any, memory: Memory, products: Any) -> Memory:
 
 
 def _scale(a: Any, ss: Any, sy: Any, yy: Any) -> Any:
-    """γ of the newest pair."""
-    return a.number(a.ratio(sy, yy) * (a.ratio(ss, sy) * a.ratio(yy, sy)) ** LENGTH)
+    """γ of the newest pair. θ = 5/8 takes square roots alone, which are rounded alike everywhere; powers are not."""
+    half = a.sqrt(a.ratio(ss, sy) * a.ratio(yy, sy))
+    return a.number(a.ratio(sy, yy) * half * a.sqrt(a.sqrt(half)))
 
 
 def _sums(a: Any, matrix: Any) -> Any:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dmin_core.solvers.device.arithmetic import Host
-from dmin_core.solvers.device.coefficients import LENGTH, direction, empty, remember, remember_free
+from dmin_core.solvers.device.coefficients import direction, empty, remember, remember_free
 
 HOST = Host(float(np.finfo(float).eps))
 
@@ -16,7 +16,7 @@ def two_loops(pairs, g):
         weights.append(s @ q / (s @ y))
         q = q - weights[-1] * y
     s, y = pairs[-1]
-    r = q * ((s @ y) / (y @ y)) ** (1 - LENGTH) * ((s @ s) / (s @ y)) ** LENGTH
+    r = q * ((s @ y) / (y @ y)) ** (3 / 8) * ((s @ s) / (s @ y)) ** (5 / 8)
     for (s, y), weight in zip(pairs, reversed(weights), strict=True):
         r = r + s * (weight - y @ r / (s @ y))
     return -r

@@ -181,7 +181,7 @@ def test_bfloat16_leaves_have_vectors_in_float32_and_an_answer_to_their_own_prec
     assert result.success
     assert {name.rpartition(".")[2] for name in seen} == {"bfloat16"}
     assert {name.rpartition(".")[2] for name in rows} == {"float32"}
-    assert result.nfev < 100
+    assert result.nfev < 200
     for name, leaf in result.x.items():
         assert (type(leaf), leaf.dtype) == (type(x0[name]), x0[name].dtype)
         assert result.jac[name].dtype == x0[name].dtype
