@@ -10,15 +10,16 @@ memory methods", Mathematical Programming 63, theorem 2.2, with R, the upper tri
 
     H = γ I + [S, γ Y] [[R⁻ᵀ (D + γ YᵀY) R⁻¹, -R⁻ᵀ], [-R⁻¹, 0]] [S, γ Y]ᵀ
 
-**The scale** γ is what H does where no pair says anything, which for many variables is nearly everywhere. The newest pair
-gives two, the step lengths of Barzilai and Borwein (1988), "Two-point step size gradient methods", IMA J. Numer. Anal. 8:
-sᵀy / yᵀy, L-BFGS's usual one, which is that of the larger curvatures along s, and sᵀs / sᵀy, of the smaller ones. The
-first makes short steps where kinks or noise make y large. Here it is
+**The scale** γ is what H does where no pair says anything, which for many variables is nearly everywhere. The newest
+pair gives two, the step lengths of Barzilai and Borwein (1988), "Two-point step size gradient methods", IMA J. Numer.
+Anal. 8: sᵀy / yᵀy, L-BFGS's usual one, which is that of the larger curvatures along s, and sᵀs / sᵀy, of the smaller
+ones. The first makes short steps where kinks or noise make y large. Here it is
 
     γ = (sᵀy / yᵀy)^(1 - θ) (sᵀs / sᵀy)^θ,
 
-which at θ = 1/2 is ‖s‖ / ‖y‖: Dai, Al-Baali and Yang (2015), "A positive Barzilai-Borwein-like stepsize and an extension
-for symmetric linear systems", in Numerical Analysis and Optimization. θ = 5/8 is by measurement: docs/device-methods.md.
+which at θ = 1/2 is ‖s‖ / ‖y‖: Dai, Al-Baali and Yang (2015), "A positive Barzilai-Borwein-like stepsize and an
+extension for symmetric linear systems", in Numerical Analysis and Optimization. θ = 5/8 is by measurement
+(benchmarks/RESULTS.md).
 
 R⁻¹ is kept, not R. When a pair comes, R gets a last column and loses its first row and column; so does the inverse of
 a triangular matrix. Rows and columns stay where they are, in slots that are used in turn: "upper triangular" is a
