@@ -235,13 +235,13 @@ class DeviceProblem:
     def note_all(self, values: np.ndarray, norms: np.ndarray, since: float) -> None:
         """Put the evaluations of a compiled stretch into the history; their times are spread evenly over it."""
         problem, now = self.problem, perf_counter() - self.problem.started
-        seconds = np.linspace(since, now, len(values) + 1)[1:]
-        for f, norm, second in zip(values.tolist(), norms.tolist(), seconds.tolist(), strict=True):
+        each = (now - since) / max(len(values), 1)
+        for k, (f, norm) in enumerate(zip(values.tolist(), norms.tolist(), strict=True)):
             problem.nfev += 1
             problem.njev += 1
             if not math.isfinite(f + norm):
                 problem.failures.note()
-            problem.history.append((problem.nfev, f if math.isfinite(f) else math.inf, norm, second))
+            problem.history.append((problem.nfev, f if math.isfinite(f) else math.inf, norm, since + (k + 1) * each))
 
     def look(self, f: float, norm: float, gradient: Point) -> None:
         """Check one of the first two evaluations, as `Problem` does.

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optree
@@ -183,22 +183,88 @@ def _times(xp: Any, like: Any) -> Callable[..., Any]:
     return operator.matmul
 
 
+class Packing:
+    """How a nest of NumPy's numbers and small arrays, points among them, is handed over: the points, and two vectors.
+
+    A call costs for every array, TensorFlow's some twenty microseconds, and a state has thirty. In one vector are the
+    numbers of the points' dtype, in the other the integers and truth values.
+
+    Parameters
+    ----------
+    nest : nest of arrays
+    points : iterable of arrays
+        Which of them are handed over as they are.
+    """
+
+    def __init__(self, nest: Any, points: Iterable[Any] = ()) -> None:
+        leaves: list[Any]
+        leaves, self.structure = optree.tree_flatten(nest)
+        apart = set(map(id, points))
+        self.kinds = tuple("" if id(leaf) in apart else leaf.dtype.kind for leaf in leaves)
+        self.shapes = tuple(tuple(leaf.shape) if kind else () for leaf, kind in zip(leaves, self.kinds, strict=True))
+        self.key = self.structure, self.kinds, self.shapes
+        self.count = self.kinds.count("") + 2
+
+    def pack(self, nest: Any, xp: Any) -> tuple[Any, ...]:
+        """The points, the vector of numbers, the vector of integers."""
+        points: list[Any] = []
+        numbers: list[Any] = []
+        integers: list[Any] = []
+        for leaf, kind in zip(optree.tree_leaves(nest), self.kinds, strict=True):
+            if not kind:
+                points.append(leaf)
+            elif kind == "f":
+                numbers.append(xp.reshape(leaf, (-1,)))
+            else:
+                integers.append(xp.reshape(xp.astype(leaf, xp.int32), (-1,)))
+        return (*points, xp.concat(numbers), xp.concat(integers))
+
+    def unpack(self, packed: Sequence[Any], xp: Any) -> Any:
+        """The nest."""
+        *points, numbers, integers = packed
+        following, places = iter(points), {True: 0, False: 0}
+        leaves: list[Any] = []
+        for kind, shape in zip(self.kinds, self.shapes, strict=True):
+            if not kind:
+                leaves.append(next(following))
+                continue
+            vector, start = (numbers if kind == "f" else integers), places[kind == "f"]
+            places[kind == "f"] = stop = start + math.prod(shape)
+            leaf = vector[start] if shape == () else xp.reshape(vector[start:stop], shape)
+            leaves.append(leaf != 0 if kind == "b" else leaf)
+        return optree.tree_unflatten(self.structure, leaves)
+
+    def unpack_points(self, packed: Sequence[Any]) -> Any:
+        """The nest with None for all but the points."""
+        following = iter(packed)
+        return optree.tree_unflatten(self.structure, [None if kind else next(following) for kind in self.kinds])
+
+
 class Stretch:
     """A number of iterations as a function that a backend compiles and keeps.
 
-    Equal for equal objectives and solvers, so that a second run compiles nothing. It takes the state's arrays laid out
-    in a tuple, and `args`.
+    Equal for equal objectives and solvers, so that a second run compiles nothing. It takes a tuple of arrays, which are
+    the state and the settings as `Packing` has them and the bounds, and `args`.
     """
 
     def __init__(
-        self, objective: Any, backend: Any, make: Callable[..., Any], key: Hashable, bounded: bool, second: bool
+        self,
+        objective: Any,
+        backend: Any,
+        make: Callable[..., Any],
+        key: Hashable,
+        state: Packing,
+        settings: Packing,
+        bounds: Any,
+        second: bool,
+        spent: int,
     ) -> None:
-        self.objective, self.backend, self.make, self.key, self.bounded = objective, backend, make, key, bounded
-        self.second = second
+        self.objective, self.backend, self.make, self.key = objective, backend, make, key
+        self.state, self.settings, self.second = state, settings, second
+        self.bounds = None if bounds is None else optree.tree_structure(bounds)
         self.compile = objective.compile
         self.structure = objective.structure
-        self.spec: Any = None
-        self.spent = self.carried = 0
+        self.spent, self.carried = spent, state.count
         # In the loop the objective is part of what is compiled; compiled by itself it would be a function called there.
         self.plain = objective.inline()
 
@@ -209,14 +275,15 @@ class Stretch:
         return hash(self._key())
 
     def _key(self) -> Hashable:
-        return self.objective, self.key, self.bounded, self.spec
+        return self.objective, self.key, self.bounds, self.state.key, self.settings.key
 
     def __call__(self, point: tuple[Any, ...], *args: Any) -> tuple[Any, ...]:
         """Laid out as it came, the state after the stretch; and last what the host wants to read, in one array."""
-        nest: Any = optree.tree_unflatten(self.spec, list(point))
-        state, limits, coarsest, bounds = nest
+        xp = self.backend.namespace(point[0])
+        k, m = self.state.count, self.state.count + self.settings.count
+        state, (limits, coarsest) = self.state.unpack(point[:k], xp), self.settings.unpack(point[k:m], xp)
+        bounds: Any = None if self.bounds is None else optree.tree_unflatten(self.bounds, point[m:])
         like = state.x[0]
-        xp = self.backend.namespace(like)
         a = Traced(eps_of(like.dtype), coarsest, xp, like)
         evaluate = self.backend.value_and_grad(self.plain)
 
@@ -229,7 +296,7 @@ class Stretch:
             "evaluate": lambda x: evaluate(x, *args),
             "record": lambda log, trial: _note(self.backend, xp, log, trial),
             "loop": self.backend.while_loop,
-            "bounds": bounds if self.bounded else None,
+            "bounds": bounds,
         }
         if self.second:
             hvp = self.backend.hvp(self.plain)
@@ -256,7 +323,7 @@ class Stretch:
             told += [state.nhev, state.lowest[2]]
         numbers = xp.stack([xp.astype(each, like.dtype) for each in told])
         report = xp.concat([numbers, xp.reshape(log, (-1,))])
-        return (*optree.tree_leaves(state), report)
+        return (*self.state.pack(state, xp), report)
 
 
 def _note(backend: Any, xp: Any, log: Any, trial: Any) -> Any:
@@ -284,16 +351,10 @@ class Compiled:
     def run(self, history: tuple[Any, ...], limits: Any, on_iteration: Callable[[Any], None] | None) -> Any:
         """The last state; limits on evaluations and time raise `Stop` between stretches."""
         device, problem, backend = self.device, self.device.problem, self.device.backend
-        bounded = device.bounds is not None
-        stretch = Stretch(problem.objective, backend, self.make, self.key, bounded, self.second)
-        others = ("product", "read", "branch") if self.second else ("observe", "put_row", "add_to", "beside")
-        begun = self.make(
-            arithmetic=_Numbers(device.host_dtype),
-            xp=device.xp,
-            **dict.fromkeys(("evaluate", "record", "loop", *others)),
-            bounds=device.bounds,
-        )
-        state: Any = begun.begin(device.start, device.zeros(), history)
+        numbers = _Numbers(device.host_dtype)
+        host, zeros = _host_namespace(), device.zeros()
+        state: Any = self._begin(numbers, zeros, history)
+        packing = Packing(state, (*device.start, *zeros, *history))
         run: Any = None
         allowed, nit, seen_all, f = 1, 0, False, math.nan
         keeper = problem.keeper
@@ -304,6 +365,8 @@ class Compiled:
                 on_iteration(state._replace(f=float(state.f), nit=nit))
             if int(state.status):
                 return state
+        packed: Sequence[Any] = packing.pack(state, host)
+        bounds: list[Any] = optree.tree_leaves(cast(Any, device.bounds or ()))
         while True:
             until = min(problem.nfev + min(allowed, LONGEST), MANY)
             stretched = limits._replace(
@@ -319,35 +382,36 @@ class Compiled:
                 if until + int(getattr(limits, "maxls", 1)) >= problem.maxfun:  # where a search may be broken off
                     keeper.write()
                 keeper.void()
-            nest: Any = (state, stretched, begun.a.number(device.coarsest_eps), device.bounds or ())
-            leaves: list[Any]
-            leaves, spec = optree.tree_flatten(nest)
+            settings = stretched, numbers.number(device.coarsest_eps)
             if run is None:
-                stretch.spec, stretch.spent, stretch.carried = spec, len(history), len(optree.tree_leaves(state))
-                run = backend.compile(stretch)
+                laid = Packing(settings)
+                run = backend.compile(self._stretch(packing, laid, len(history)))
             traces = problem._traces.count if problem._traces is not None else 0
             since, before = perf_counter() - problem.started, perf_counter()
-            *leaves, report = run(tuple(leaves), *device.args)
-            host = np.asarray(backend.to_numpy(report), dtype=float)
+            *packed, report = run((*packed, *laid.pack(settings, host), *bounds), *device.args)
+            told = np.asarray(backend.to_numpy(report), dtype=float)
             took = perf_counter() - before
-            if problem._traces is not None and problem._traces.count > traces:
+            compiled = problem._traces is None or problem._traces.count > traces
+            if problem._traces is not None and compiled:
                 problem.in_compile += took  # and one evaluation, of all that this stretch has
-            nest = optree.tree_unflatten(optree.tree_structure(state), leaves)
-            state = nest
-            used, status, nit_now = (int(each) for each in host[:3])
-            log = host[7 if self.second else 5 :].reshape(-1, 2)[:used]
-            first, moved, f = problem.nfev == 0, host[3] != f, float(host[3])
+            state = packing.unpack_points(packed)
+            used, status, nit_now = (int(each) for each in told[:3])
+            log = told[7 if self.second else 5 :].reshape(-1, 2)[:used]
+            first, moved, f = problem.nfev == 0, told[3] != f, float(told[3])
             device.note_all(log[:, 0], log[:, 1], since)
             device.best = (state.x, f, state.g, NOTHING)
             work = used
             if self.second:
-                work += int(host[5]) - problem.nhev
-                problem.nhev = int(host[5])
-                device.best = (state.lowest[0], float(host[6]), state.lowest[1], NOTHING)
+                work += int(told[5]) - problem.nhev
+                problem.nhev = int(told[5])
+                device.best = (state.lowest[0], float(told[6]), state.lowest[1], NOTHING)
             if first or (moved and problem.influence.undecided and not seen_all):
-                device.look(f, math.sqrt(host[4]) if host[4] >= 0 else math.nan, state.g)
+                device.look(f, math.sqrt(told[4]) if told[4] >= 0 else math.nan, state.g)
                 seen_all = not first
             new = nit_now > nit
+            whole = status or (keeper is not None and status != EVALUATIONS)
+            if whole:
+                state = packing.unpack([*packed[:-2], *map(backend.to_numpy, packed[-2:])], host)
             if keeper is not None and status != EVALUATIONS:
                 keeper.note(state, on_iteration is None or not new)
             if new and on_iteration is not None:
@@ -357,9 +421,31 @@ class Compiled:
             nit = nit_now
             if status:
                 return state._replace(status=status, nit=nit)
-            allowed = self._allow(took / max(work, 1), first)
+            allowed = self._allow(took / max(work, 1), first and compiled)
 
-    def _allow(self, each: float, first: bool) -> int:
+    def _begin(self, numbers: _Numbers, zeros: Any, history: tuple[Any, ...]) -> Any:
+        """The state before the first evaluation."""
+        others = ("product", "read", "branch") if self.second else ("observe", "put_row", "add_to", "beside")
+        nothing = dict.fromkeys(("evaluate", "record", "loop", *others))
+        device = self.device
+        solver = self.make(arithmetic=numbers, xp=device.xp, **nothing, bounds=device.bounds)
+        return solver.begin(device.start, zeros, history)
+
+    def _stretch(self, state: Packing, settings: Packing, spent: int) -> Stretch:
+        device = self.device
+        return Stretch(
+            device.problem.objective,
+            device.backend,
+            self.make,
+            self.key,
+            state,
+            settings,
+            device.bounds,
+            self.second,
+            spent,
+        )
+
+    def _allow(self, each: float, compiled: bool) -> int:
         """How many evaluations, or products, the next stretch may have, one of which took so long."""
         problem = self.device.problem
         if problem.influence.undecided:
@@ -367,8 +453,14 @@ class Compiled:
         seconds = SECONDS
         if problem.maxtime < math.inf:
             seconds = min(seconds, 0.5 * (problem.maxtime - (perf_counter() - problem.started)))
-        # The first call may have compiled, which says nothing about the next ones.
-        return 8 if first else max(1, int(min(MANY, seconds / each)))
+        # A first call that compiled says nothing about the next ones.
+        return 8 if compiled else max(1, int(min(MANY, seconds / each)))
+
+
+def _host_namespace() -> Any:
+    from array_api_compat import numpy
+
+    return numpy
 
 
 class _Numbers:
