@@ -1,11 +1,13 @@
 """How fast `minimize` is beside what a careful user writes by hand and beside its peers.
 
     pip install dict-minimize pytorch-minimize autograd-minimize botorch jaxopt scikit-learn
+    pip install --no-deps tensorflow-probability tf-keras dm-tree cloudpickle decorator   # beside tensorflow-cpu
     python benchmarks/compare.py                       # all tasks, one process, one thread
     python benchmarks/compare.py --framework jax       # or tf, or torch, which is the default
     python benchmarks/compare.py --tasks rosen10,mlp --contenders dmin,hand-written --rounds 11
     python benchmarks/compare.py --check               # fails, naming what fails, if a limit is exceeded
     python benchmarks/compare.py --clock cpu           # the process's own time, where the machine does other work
+    python benchmarks/compare.py --framework tf --first --contenders device-lbfgs,tfp.lbfgs     # first calls alone
     python benchmarks/compare.py --threads default     # one thread against a user's default, small tasks
 
 The last, for torch alone, runs each setting in processes of its own, in turn, since threads are settled at
@@ -27,7 +29,7 @@ from pathlib import Path
 
 import threads
 
-PEERS = ("dict-minimize", "autograd-minimize", "botorch", "pytorch-minimize", "jaxopt")
+PEERS = ("dict-minimize", "autograd-minimize", "botorch", "pytorch-minimize", "jaxopt", "tensorflow-probability")
 VERSIONS = ("dmin-core", "numpy", "scipy", "torch", "jax", "tensorflow", "tensorflow-cpu", *PEERS)
 PAIRS = 3
 
@@ -40,6 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", metavar="A,B", help="only these tasks")
     parser.add_argument("--contenders", metavar="A,B", help="only these contenders")
     parser.add_argument("--rounds", type=int, help="rounds a task, or pairs of processes")
+    parser.add_argument("--first", action="store_true", help="time first calls, with one iteration, and nothing else")
     parser.add_argument("--threads", default="1", metavar="N", help="a number, `keep` or `default`")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -86,8 +89,13 @@ def contest(options: argparse.Namespace) -> tuple[dict, list[str]]:
     names = chosen(options.contenders, tuple(each.name for each in everyone))
     runs, left_out = contender.load_all(each for each in everyone if each.name in names)
     print(report.left_out(left_out), end="")
-    measured = {}
+    measured: dict[str, dict] = {}
     for name in chosen(options.tasks, tuple(tasks.TASKS)):
+        if options.first:
+            clock, rounds = measure.CLOCKS[options.clock], options.rounds or measure.FIRST_ROUNDS
+            turns = measure.first_calls(clock, tasks.TASKS[name], objectives, runs, rounds)
+            print(f"{name}: {report.first_table(turns)}", flush=True)
+            continue
         measured[name] = measure.measure(tasks.TASKS[name], objectives, runs, options.rounds, options.clock)
         print(report.task_report(name, measured[name]), flush=True)
     scipy_driven = [each.name for each in everyone if each.drives_scipy]

@@ -93,7 +93,7 @@ def measure(task: Task, framework: ModuleType, runs: dict[str, Callable], rounds
         "rounds": len(samples),
         "bare_seconds": median(each.bare for turn in samples for each in turn.values()),
         "contenders": {name: summary(name, samples) for name in runs},
-        "first": first_calls(clock, task, framework, runs),
+        "first": first_beside_reference(clock, task, framework, runs),
     }
 
 
@@ -115,19 +115,26 @@ def take_rounds(one_round: Callable[[], dict], rounds: int | None) -> Iterator[d
 
 
 def first_calls(
-    clock: Callable[[], float], task: Task, framework: ModuleType, runs: dict[str, Callable]
-) -> dict[str, float] | None:
-    """Seconds of a first call, ours and by hand, and the median of their ratios within each round."""
-    if not framework.COMPILES or not {OURS, REFERENCE} <= runs.keys():
-        return None
+    clock: Callable[[], float], task: Task, framework: ModuleType, runs: dict[str, Callable], rounds: int = FIRST_ROUNDS
+) -> list[dict[str, float]]:
+    """Seconds of first calls by contender, round by round, every other round in the opposite order."""
     start = framework.start(task)
 
     def seconds(name: str) -> float:
         gc.collect()
         return timed(clock, framework, runs[name], framework.objective(task), start, 1)[0]
 
-    orders = [(OURS, REFERENCE), (REFERENCE, OURS)]
-    rounds = [{name: seconds(name) for name in orders[k % 2]} for k in range(FIRST_ROUNDS)]
+    orders = [list(runs), list(reversed(runs))]
+    return [{name: seconds(name) for name in orders[k % 2]} for k in range(rounds)]
+
+
+def first_beside_reference(
+    clock: Callable[[], float], task: Task, framework: ModuleType, runs: dict[str, Callable]
+) -> dict[str, float] | None:
+    """Seconds of a first call, ours and by hand, and the median of their ratios within each round."""
+    if not framework.COMPILES or not {OURS, REFERENCE} <= runs.keys():
+        return None
+    rounds = first_calls(clock, task, framework, {name: runs[name] for name in (OURS, REFERENCE)})
     return {
         OURS: median(turn[OURS] for turn in rounds),
         REFERENCE: median(turn[REFERENCE] for turn in rounds),

@@ -1,5 +1,7 @@
 """The tables that people read."""
 
+from statistics import median
+
 from contender import OURS, REFERENCE
 from measure import to_reference
 
@@ -37,6 +39,13 @@ def first_report(first: dict[str, float] | None) -> str:
         return ""
     ours, by_hand = (f"{name} {1e3 * first[name]:,.0f} ms" for name in (OURS, REFERENCE))
     return f"first call, one iteration: {ours}, {by_hand}, ratio {first['ratio']:.3f}\n"
+
+
+def first_table(turns: list[dict[str, float]]) -> str:
+    """What is said of the first calls of several contenders."""
+    medians = {name: median(turn[name] for turn in turns) for name in turns[0]}
+    said = ", ".join(f"{name} {1e3 * seconds:,.0f} ms" for name, seconds in medians.items())
+    return f"first call, one iteration, median of {len(turns)}: {said}"
 
 
 def contender_row(name: str, figures: dict) -> tuple[str, ...]:

@@ -1,18 +1,18 @@
 """Who takes part in TensorFlow: this project, what a careful user writes by hand, and the peers that pip installs.
 
 As in `torch_contenders.py`. What a user makes a graph of, once for many minimisations, is kept by `fun`;
-autograd-minimize makes its own, anew for each minimisation.
+autograd-minimize makes its own, anew for each minimisation. What ends in ``-xla`` is the same compiled by XLA.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import distribution
 from math import prod
 
 import scipy.optimize
 import tensorflow as tf
-from contender import DEVICE, Contender, scipy_options
+from contender import DEVICE, GRADIENT, PAIRS, Contender, scipy_options
 from tf_objectives import Leaves, Objective
 
 Run = Callable[[Objective, Leaves, int], Leaves]
@@ -35,36 +35,24 @@ def flatten(leaves: Leaves) -> tf.Tensor:
     return tf.concat([tf.reshape(leaf, [-1]) for leaf in leaves.values()], 0)
 
 
-def dmin() -> Run:
-    """Run this project."""
+def dmin(method: str = "L-BFGS-B", xla: bool = False) -> Run:
+    """Run this project: SciPy's L-BFGS-B, or its own, whose vectors stay in the framework."""
     from dmin_core import minimize
 
     distribution("dmin-tf")
 
     def run(fun: Objective, start: Leaves, maxiter: int) -> Leaves:
-        return minimize(fun, start, method="L-BFGS-B", options=scipy_options(maxiter)).x
+        return minimize(fun, start, method=method, options=scipy_options(maxiter), compile=xla or None).x
 
     return run
 
 
-def device_lbfgs() -> Run:
-    """Run this project's own L-BFGS, whose vectors stay in the framework."""
-    from dmin_core import minimize
-
-    distribution("dmin-tf")
-
-    def run(fun: Objective, start: Leaves, maxiter: int) -> Leaves:
-        return minimize(fun, start, method="device-lbfgs", options=scipy_options(maxiter)).x
-
-    return run
-
-
-def hand_written() -> Run:
+def hand_written(xla: bool = False) -> Run:
     """Run SciPy's L-BFGS-B over one flat vector, split inside one graph."""
 
     @cache
     def graph(fun: Objective, layout: Layout) -> Callable:
-        @tf.function
+        @tf.function(jit_compile=xla or None)
         def value_and_gradient(flat):
             with tf.GradientTape() as tape:
                 tape.watch(flat)
@@ -128,10 +116,42 @@ def autograd_minimize() -> Run:
     return run
 
 
+def tfp_lbfgs(xla: bool = False) -> Run:
+    """Run TensorFlow Probability's L-BFGS over one flat vector, its whole run one graph that is kept by `fun`."""
+    from tensorflow_probability import optimizer
+
+    @cache
+    def graph(fun: Objective, layout: Layout, maxiter: int) -> Callable:
+        def value_and_gradient(flat):
+            with tf.GradientTape() as tape:
+                tape.watch(flat)
+                value = fun(split(flat, layout))
+            return value, tape.gradient(value, flat)
+
+        @tf.function(jit_compile=xla or None)
+        def solve(flat):
+            return optimizer.lbfgs_minimize(
+                value_and_gradient, flat, num_correction_pairs=PAIRS, tolerance=GRADIENT, max_iterations=maxiter
+            ).position
+
+        return solve
+
+    def run(fun: Objective, start: Leaves, maxiter: int) -> Leaves:
+        layout = layout_of(start)
+        return split(graph(fun, layout, maxiter)(flatten(start)), layout)
+
+    return run
+
+
 CONTENDERS = (
     Contender("dmin", dmin, drives_scipy=True),
-    Contender(DEVICE, device_lbfgs, drives_scipy=False),
+    Contender("dmin-xla", partial(dmin, xla=True), drives_scipy=True),
+    Contender(DEVICE, partial(dmin, DEVICE), drives_scipy=False),
+    Contender(f"{DEVICE}-xla", partial(dmin, DEVICE, xla=True), drives_scipy=False),
     Contender("hand-written", hand_written, drives_scipy=True),
+    Contender("hand-written-xla", partial(hand_written, xla=True), drives_scipy=True),
     Contender("dict-minimize", dict_minimize, drives_scipy=True),
     Contender("autograd-minimize", autograd_minimize, drives_scipy=True),
+    Contender("tfp.lbfgs", tfp_lbfgs, drives_scipy=False),
+    Contender("tfp.lbfgs-xla", partial(tfp_lbfgs, xla=True), drives_scipy=False),
 )
