@@ -10,16 +10,20 @@ memory methods", Mathematical Programming 63, theorem 2.2, with R, the upper tri
 
     H = γ I + [S, γ Y] [[R⁻ᵀ (D + γ YᵀY) R⁻¹, -R⁻ᵀ], [-R⁻¹, 0]] [S, γ Y]ᵀ
 
-**The scale** γ is what H does where no pair says anything, which for many variables is nearly everywhere. The newest
-pair gives two, the step lengths of Barzilai and Borwein (1988), "Two-point step size gradient methods", IMA J. Numer.
-Anal. 8: sᵀy / yᵀy, L-BFGS's usual one, which is that of the larger curvatures along s, and sᵀs / sᵀy, of the smaller
-ones. The first makes short steps where kinks or noise make y large. Here it is
+**The scale** γ is what H does where no pair says anything, which for many variables is nearly everywhere. Usual is
 
-    γ = (sᵀy / yᵀy)^(1 - θ) (sᵀs / sᵀy)^θ,
+    γ = sᵀy / yᵀy
 
-which at θ = 1/2 is ‖s‖ / ‖y‖: Dai, Al-Baali and Yang (2015), "A positive Barzilai-Borwein-like stepsize and an
-extension for symmetric linear systems", in Numerical Analysis and Optimization. θ = 5/8 is by measurement
-(benchmarks/RESULTS.md).
+of the newest pair, the shorter of the two step lengths of Barzilai and Borwein (1988), "Two-point step size gradient
+methods", IMA J. Numer. Anal. 8. It is that of the largest curvatures along s: steps are short where kinks or noise make
+y large. Whether they are, a step tells that was taken, by the curvature along d over the one that H⁻¹ has there,
+
+    r = (g₊ᵀd - gᵀd) / (-t gᵀd),
+
+1 where the unit step ends at the minimum along d. So γ is κ sᵀy / yᵀy, and κ √(ρ / r) is the next κ, within 1 and where
+γ is the longer of the two lengths, sᵀs / sᵀy. Steps aim a little beyond the minimum (ρ is `BEYOND`), which is good for
+steepest descent too: Raydan and Svaiter (2002), "Relaxed steepest descent and Cauchy-Barzilai-Borwein method", Comput.
+Optim. Appl. 21. What it gains is in benchmarks/RESULTS.md.
 
 R⁻¹ is kept, not R. When a pair comes, R gets a last column and loses its first row and column; so does the inverse of
 a triangular matrix. Rows and columns stay where they are, in slots that are used in turn: "upper triangular" is a
@@ -30,6 +34,9 @@ compiled, so neither time nor the length of a compiled program grows with the nu
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+
+BEYOND = 1.2
+"""ρ, the ratio of curvatures that γ is steered to; at 2 a unit step would end as high as it began."""
 
 
 class Memory(NamedTuple):
@@ -45,8 +52,8 @@ class Memory(NamedTuple):
         sᵢᵀyᵢ.
     sg, yg : (m,)
         sᵢᵀg and yᵢᵀg.
-    scale : scalar
-        γ.
+    scale, stretch : scalar
+        γ and κ.
     slot, size : int
         Where the next pair goes, and how many there are.
     """
@@ -57,6 +64,7 @@ class Memory(NamedTuple):
     sg: Any
     yg: Any
     scale: Any
+    stretch: Any
     slot: Any
     size: Any
 
@@ -65,10 +73,10 @@ def empty(arithmetic: Any, m: int) -> Memory:
     """No pairs: H is the identity."""
     a = arithmetic
     square, row = a.zeros(m, m), a.zeros(m)
-    return Memory(square, square, row, row, row, a.number(1.0), a.count(0), a.count(0))
+    return Memory(square, square, row, row, row, a.number(1.0), a.number(1.0), a.count(0), a.count(0))
 
 
-def remember(a: Any, memory: Memory, products: Any, ss: Any, sy: Any, yy: Any, sg: Any, yg: Any) -> Memory:
+def remember(a: Any, memory: Memory, products: Any, r: Any, ss: Any, sy: Any, yy: Any, sg: Any, yg: Any) -> Memory:
     """The memory with one more pair, at the new gradient.
 
     Parameters
@@ -77,6 +85,8 @@ def remember(a: Any, memory: Memory, products: Any, ss: Any, sy: Any, yy: Any, s
     memory : Memory
     products : (2m,)
         The history, before the pair is in it, times the new gradient.
+    r : scalar
+        Curvature along the direction of the step over what H gave it.
     ss, sy, yy, sg, yg : scalar
         sᵀs, sᵀy, yᵀy, sᵀg and yᵀg of the new pair. Where sᵀy is not positive, it is left out (and the oldest lost).
     """
@@ -89,19 +99,21 @@ def remember(a: Any, memory: Memory, products: Any, ss: Any, sy: Any, yy: Any, s
     inverse = memory.inverse * kept
     column = where(here, 1.0, -a.times(inverse, s_g - memory.sg)) * (weight / divisor)
     across = where(here, yy, y_g - memory.yg) * weight
+    scale, stretch = _scale(a, memory, r, ss, sy, yy)
     return Memory(
         where(here, column[:, None], inverse),
         where(here, across[:, None], where(row, across, memory.yy)),
         where(here, weight * sy, memory.sy),
         where(here, weight * sg, s_g),
         where(here, weight * yg, y_g),
-        a.pick(good, _scale(a, ss, sy, yy), memory.scale),
+        a.pick(good, scale, memory.scale),
+        a.pick(good, stretch, memory.stretch),
         (memory.slot + a.pick(good, 1, 0)) % m,
         a.minimum(memory.size + a.pick(good, 1, 0), m),
     )
 
 
-def remember_free(a: Any, memory: Memory, products: Any) -> Memory:
+def remember_free(a: Any, memory: Memory, products: Any, r: Any) -> Memory:
     """The same over the free variables of a bounded problem, which are others at every iteration.
 
     Parameters
@@ -109,6 +121,8 @@ def remember_free(a: Any, memory: Memory, products: Any) -> Memory:
     products : (2m + 3, m + 3)
         Rows: the steps, the changes of the gradient, the new s, y and g. Columns: the changes, the new g, y and s. All
         over the variables that are free now.
+    r : scalar
+        As for `remember`.
     """
     m = memory.sy.shape[0]
     slots = a.slots(m)
@@ -128,17 +142,22 @@ def remember_free(a: Any, memory: Memory, products: Any) -> Memory:
     both = good[:, None] * good
     inverse = a.small.linalg.inv(matrix * older * both + identity * (1.0 - good)) * both
     newest = a.total(good * one) > 0.0
-    latest = _scale(a, products[2 * m, m + 2], products[2 * m, m + 1], products[2 * m + 1, m + 1])
-    scale = a.pick(newest, latest, memory.scale)
+    latest = (products[2 * m, m + 2], products[2 * m, m + 1], products[2 * m + 1, m + 1])
+    scale, stretch = a.choose(newest, _scale(a, memory, r, *latest), (memory.scale, memory.stretch))
     more = a.pick(newest, 1, 0)
     size = a.minimum(memory.size + more, m)
-    return Memory(inverse, yy * both, sy * good, sg * good, yg * good, scale, (memory.slot + more) % m, size)
+    slot = (memory.slot + more) % m
+    return Memory(inverse, yy * both, sy * good, sg * good, yg * good, scale, stretch, slot, size)
 
 
-def _scale(a: Any, ss: Any, sy: Any, yy: Any) -> Any:
-    """γ of the newest pair. θ = 5/8 takes square roots alone, which are rounded alike everywhere; powers are not."""
-    half = a.sqrt(a.ratio(ss, sy) * a.ratio(yy, sy))
-    return a.number(a.ratio(sy, yy) * half * a.sqrt(a.sqrt(half)))
+def _scale(a: Any, memory: Memory, r: Any, ss: Any, sy: Any, yy: Any) -> tuple[Any, Any]:
+    """γ and κ with a pair more."""
+    change = a.sqrt(a.ratio(BEYOND, a.minimum(a.maximum(r, BEYOND / 4.0), BEYOND * 4.0)))
+    # The first step was along the gradient, with a length that no H gave it.
+    change = a.pick(memory.size == 0, a.number(1.0), change)
+    longest = a.ratio(ss, sy) * a.ratio(yy, sy)
+    stretch = a.minimum(a.maximum(memory.stretch * change, 1.0), longest)
+    return a.number(stretch * a.ratio(sy, yy)), a.number(stretch)
 
 
 def _sums(a: Any, matrix: Any) -> Any:

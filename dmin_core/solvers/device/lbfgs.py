@@ -110,11 +110,12 @@ class Lbfgs(Descent):
 
     def _remember(self, state: State, trial: Trial) -> Memory:
         a, memory, t, m = self.a, state.memory, trial.t, self.m
+        r = a.ratio(trial.slope - state.slope, -t * state.slope)
         if self.bounds is not None:
-            return coefficients.remember_free(a, memory, trial.products)
+            return coefficients.remember_free(a, memory, trial.products, r)
         products, ss = trial.products
         sy, sg, yg = t * (trial.slope - state.slope), t * trial.slope, trial.gg - products[2 * m]
-        return coefficients.remember(a, memory, products[: 2 * m], ss, sy, trial.yy, sg, yg)
+        return coefficients.remember(a, memory, products[: 2 * m], r, ss, sy, trial.yy, sg, yg)
 
     def _direct(self, trial: Trial, history: Any, memory: Memory, anew: Any) -> tuple[Point, Any, Memory]:
         """The direction -H g and the slope along it; -g where that would not lead downwards."""

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from dmin_core.solvers.device.arithmetic import Host
-from dmin_core.solvers.device.coefficients import direction, empty, remember, remember_free
+from dmin_core.solvers.device.coefficients import BEYOND, direction, empty, remember, remember_free
 
 HOST = Host(float(np.finfo(float).eps))
 
 
-def two_loops(pairs, g):
-    """-H g by Nocedal and Wright (2006), algorithm 7.4, but for the scale."""
+def two_loops(pairs, g, stretch):
+    """-H g by Nocedal and Wright (2006), algorithm 7.4, with a stretched scale."""
     q, weights = g.copy(), []
     for s, y in reversed(pairs):
         weights.append(s @ q / (s @ y))
         q = q - weights[-1] * y
     s, y = pairs[-1]
-    r = q * ((s @ y) / (y @ y)) ** (3 / 8) * ((s @ s) / (s @ y)) ** (5 / 8)
+    r = q * stretch * (s @ y) / (y @ y)
     for (s, y), weight in zip(pairs, reversed(weights), strict=True):
         r = r + s * (weight - y @ r / (s @ y))
     return -r
@@ -34,22 +34,30 @@ class Run:
         self.x = self.rng.normal(size=n)
         self.g = self.matrix @ self.x
         self.free = np.ones(n) if free is None else free
-        self.pairs = []
+        self.pairs, self.stretch = [], 1.0
 
     def step(self, by_free=False, backwards=False):
         s = self.rng.normal(size=self.x.size)
         g = self.g + (self.matrix @ s) * (-1 if backwards else 1)
         y, k, m = g - self.g, self.memory.slot, self.m
+        r = float(np.exp(self.rng.normal()))
+        self.adapt(self.free * s, self.free * y, r)
         if by_free:
             left = np.vstack([self.history, s, y, g])
             right = self.free * np.vstack([self.history[m:], g, y, s])
-            self.memory = remember_free(HOST, self.memory, left @ right.T)
+            self.memory = remember_free(HOST, self.memory, left @ right.T, r)
         else:
-            self.memory = remember(HOST, self.memory, self.history @ g, s @ s, s @ y, y @ y, s @ g, y @ g)
+            self.memory = remember(HOST, self.memory, self.history @ g, r, s @ s, s @ y, y @ y, s @ g, y @ g)
         self.history[k], self.history[k + m] = s, y
         if not backwards:
             self.pairs = [*self.pairs, (s, y)][-m:]
         self.x, self.g = self.x + s, g
+
+    def adapt(self, s, y, r):
+        """κ, by the docstring of `coefficients`; no step changes it to more than twice or less than half."""
+        if s @ y > 1e-10:
+            change = np.clip(np.sqrt(BEYOND / r), 0.5, 2.0) if self.memory.size else 1.0
+            self.stretch = np.clip(self.stretch * change, 1.0, (s @ s) / (s @ y) / ((s @ y) / (y @ y)))
 
     def direction(self):
         of_s, of_y, of_g = direction(HOST, self.memory)
@@ -61,7 +69,7 @@ def test_directions_are_those_of_the_two_loops(m):
     run = Run(m)
     for _ in range(2 * m + 3):
         run.step()
-        np.testing.assert_allclose(run.direction(), two_loops(run.pairs, run.g), rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(run.direction(), two_loops(run.pairs, run.g, run.stretch), rtol=1e-7, atol=1e-9)
 
 
 def test_a_pair_of_negative_curvature_is_left_out():
@@ -69,9 +77,24 @@ def test_a_pair_of_negative_curvature_is_left_out():
     for _ in range(3):
         run.step()
     run.step(backwards=True)
-    np.testing.assert_allclose(run.direction(), two_loops(run.pairs, run.g), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(run.direction(), two_loops(run.pairs, run.g, run.stretch), rtol=1e-7, atol=1e-9)
     run.step()
-    np.testing.assert_allclose(run.direction(), two_loops(run.pairs, run.g), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(run.direction(), two_loops(run.pairs, run.g, run.stretch), rtol=1e-7, atol=1e-9)
+
+
+def test_the_scale_follows_the_curvature_that_steps_find_and_stays_between_two_lengths():
+    run, stretches, longest = Run(3), [], []
+    run.rng = np.random.default_rng(1)
+    for _ in range(40):
+        run.step()
+        s, y = run.pairs[-1]
+        stretches.append(run.memory.stretch)
+        longest.append((s @ s) * (y @ y) / (s @ y) ** 2)
+        assert run.memory.scale == pytest.approx(run.memory.stretch * (s @ y) / (y @ y))
+    stretches, longest = np.array(stretches), np.array(longest)
+    assert ((stretches >= 1.0) & (stretches <= longest * (1 + 1e-12))).all()
+    for inside in (stretches == 1.0, np.isclose(stretches, longest), (stretches > 1.0) & (stretches < 0.99 * longest)):
+        assert inside.any()
 
 
 def test_without_pairs_it_is_the_gradient_reversed():
@@ -86,6 +109,6 @@ def test_over_free_variables_it_is_the_recursion_over_their_parts(m):
     for _ in range(2 * m + 3):
         run.step(by_free=True)
         parts = [(free * s, free * y) for s, y in run.pairs]
-        expected = two_loops([(s, y) for s, y in parts if s @ y > 1e-10], free * run.g)
+        expected = two_loops([(s, y) for s, y in parts if s @ y > 1e-10], free * run.g, run.stretch)
         got = run.direction()
         np.testing.assert_allclose(got * free, expected, rtol=1e-6, atol=1e-8)
