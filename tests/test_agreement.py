@@ -67,8 +67,8 @@ NOT_ALIKE = {
     # path multiplies them: in NumPy alone, a gradient changed by its last bit moves these iterates by 1e-6 (SciPy's
     # BFGS: by 1e-7). tests/solvers/device/test_runs.py has thirty iterations of a steadier one.
     ("device-bfgs", "banana"),
-    # Likewise: the last bit of one of 30 gradients moves these iterates by 1e-8. Those of Rosenbrock's function, to which
-    # it is held, are moved by 5e-10.
+    # Likewise: the last bit of one of 30 gradients moves these iterates by 1e-8, but those of Rosenbrock, to which it
+    # is held, by 5e-10.
     ("device-lbfgs", "banana"),
 }
 
