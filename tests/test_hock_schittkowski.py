@@ -41,6 +41,7 @@ NOT_SOLVED = {
     ("COBYQA", 41): "stops at a point that is not stationary, as SciPy's does alone",
     ("COBYQA", 66): "comes to 2e-6 of the value in some frameworks: its path depends on the last bits",
     ("SLSQP", 73): "in some processes stops with a constraint broken by 9e-5: its path depends on the last bits",
+    ("SLSQP", 100): "on some machines stops at 1.015 of the value (status 8): its path depends on the last bits",
     ("COBYQA", 73): "comes to 6e-4 of the value in some frameworks: its path depends on the last bits",
     ("COBYQA", 113): "stops too early in some frameworks: its path depends on the last bits",
     ("COBYQA", 93): "comes to 2e-5 of the value, no nearer",
