@@ -37,6 +37,7 @@ NOT_SOLVED = {
     ("COBYLA", 38): NARROW,
     ("COBYLA", 61): "stops at a point that is not stationary, as SciPy's does alone",
     ("COBYQA", 16): LOCAL,
+    ("COBYQA", 20): LOCAL,
     ("COBYQA", 31): "stops at a point that is not stationary, as SciPy's does alone",
     ("COBYQA", 41): "stops at a point that is not stationary, as SciPy's does alone",
     ("COBYQA", 66): "comes to 2e-6 of the value in some frameworks: its path depends on the last bits",
