@@ -244,6 +244,24 @@ def test_a_bfloat16_value_is_not_asked_for_more_digits_than_it_has(backend, meth
     assert 1.0 <= result.fun <= 1.0 + 2.0**-6
 
 
+@pytest.mark.parametrize("method", ["device-lbfgs", "device-bfgs", "device-newton-cg"])
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_a_bfloat16_value_of_float32_leaves_is_not_either(backend, method):
+    framework = pytest.importorskip(backend, reason=f"{backend} is not installed")
+    xp = framework if backend == "torch" else framework.numpy
+    rng = np.random.default_rng(0)
+    rows, w = (xp.asarray(rng.normal(size=shape).astype(np.float32)) for shape in ((40, 8), (8,)))
+
+    def fun(x):
+        value = ((rows @ (x - w)) ** 2).mean() + 50
+        return value.to(xp.bfloat16) if backend == "torch" else value.astype(xp.bfloat16)
+
+    result = minimize(fun, xp.zeros(8, dtype=xp.float32), method=method, options={"gtol": 0.0})
+    assert result.success, result.message
+    assert result.nfev < 100
+    assert result.fun == 50.0
+
+
 # Default tolerances ---------------------------------------------------------------------------------------
 
 

@@ -187,15 +187,13 @@ class Descent:
         fall = state.f - trial.f
         size = a.maximum(a.maximum(a.abs(state.f), a.abs(trial.f)), 1.0)
         hope = a.pick(moved, a.number(-1.0), a.maximum(state.hope, search.hope))
-        digits = line_search.NOISE * a.abs(state.f)
         still = a.negate(moved)
         why = a.pick(nit >= limits.maxiter, ITERATIONS, RUNNING)
         why = a.pick(nfev >= limits.maxfun, EVALUATIONS, why)
         exhausted = still & search.done & (state.memory.size == 0)
         why = a.pick(exhausted, FAILED, why)
-        # A value may show more digits than the leaves have that it is computed from: tried for, and not missed.
-        digits = digits * a.pick(exhausted, a.number(a.coarsest), a.number(a.value_eps))
-        why = a.pick(still & search.done & (hope >= 0.0) & (hope <= digits), RESOLUTION, why)
+        least = line_search.resolution(a, state.f, exhausted)
+        why = a.pick(still & search.done & (hope >= 0.0) & (hope <= least), RESOLUTION, why)
         why = a.pick(moved & a.negate(first) & (fall <= limits.ftol * size), VALUE, why)
         why = a.pick(trial.largest <= limits.gtol, GRADIENT, why)
         why = a.pick(a.isfinite(trial.f) & a.isfinite(trial.gg), why, START)

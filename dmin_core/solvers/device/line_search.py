@@ -81,6 +81,16 @@ class Search(NamedTuple):
     done: Any
 
 
+def resolution(arithmetic: Any, f: Any, exhausted: Any) -> Any:
+    """What `f` can be told to have fallen by; where all has been tried, what the leaves can show, if that is coarser.
+
+    A value may show more digits than the leaves have that it is computed from: those are tried for, and not missed.
+    """
+    a = arithmetic
+    shown = a.number(a.value_eps)
+    return NOISE * a.pick(exhausted, a.maximum(shown, a.number(a.coarsest)), shown) * a.abs(f)
+
+
 def begin(arithmetic: Any, f: Any, slope: Any, t: Any, c1: Any = DECREASE) -> Search:
     """The search from value ``f`` and ``slope`` whose first trial is ``t``."""
     zero, no = arithmetic.number(0.0), arithmetic.truth(False)

@@ -322,9 +322,8 @@ class NewtonCg:
         why = a.pick(nfev >= limits.maxfun, EVALUATIONS, why)
         exhausted = still & (flat | (vain >= VAIN))
         why = a.pick(exhausted, FAILED, why)
-        # As in `descent`: the leaves may have fewer digits than the value shows.
-        resolved = a.pick(exhausted, line_search.NOISE * a.coarsest * a.abs(state.f), noise)
-        why = a.pick(still & (hope >= 0.0) & (hope <= resolved), RESOLUTION, why)
+        least = line_search.resolution(a, state.f, exhausted)
+        why = a.pick(still & (hope >= 0.0) & (hope <= least), RESOLUTION, why)
         why = a.pick(taken & (trial.largest <= limits.gtol), GRADIENT, why)
         why = a.pick(first & a.negate(finite), START, why)
 
