@@ -16,6 +16,7 @@ import scipy.optimize
 from contender import DEVICE, GRADIENT, PAIRS, Contender, scipy_options
 from jax.flatten_util import ravel_pytree
 from jax_objectives import Leaves, Objective
+from peer_adapters import optax_step
 
 Run = Callable[[Objective, Leaves, int], Leaves]
 
@@ -139,13 +140,7 @@ def optax_lbfgs() -> Run:
     @cache
     def compiled(fun: Objective, maxiter: int) -> Callable:
         solver = optax.lbfgs(memory_size=PAIRS)
-        value_and_gradient = optax.value_and_grad_from_state(fun)
-
-        def step(carried):
-            params, state = carried
-            value, gradient = value_and_gradient(params, state=state)
-            updates, state = solver.update(gradient, state, params, value=value, grad=gradient, value_fn=fun)
-            return optax.apply_updates(params, updates), state
+        step = optax_step(fun, solver)
 
         def goes_on(carried):
             _, state = carried

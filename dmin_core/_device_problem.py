@@ -321,10 +321,13 @@ def _is_placed(array: Any) -> bool:
     return bool(getattr(array, "committed", False))
 
 
+def numpy_namespace() -> Any:
+    """NumPy as the array API has it."""
+    from array_api_compat import numpy
+
+    return numpy
+
+
 def _namespace(backend: Any, array: Any) -> Any:
     """NumPy's arrays have one, whatever a backend that wraps NumPy shows its users."""
-    if isinstance(array, np.ndarray):
-        from array_api_compat import numpy as xp
-
-        return xp
-    return backend.namespace(array)
+    return numpy_namespace() if isinstance(array, np.ndarray) else backend.namespace(array)

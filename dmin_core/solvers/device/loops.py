@@ -18,7 +18,7 @@ import numpy as np
 import optree
 
 from ..._aux import NOTHING
-from ..._device_problem import DeviceProblem
+from ..._device_problem import DeviceProblem, numpy_namespace
 from ..._leaves import is_float_dtype
 from ..._tree import eps_of
 from .arithmetic import Host, Traced
@@ -352,7 +352,7 @@ class Compiled:
         """The last state; limits on evaluations and time raise `Stop` between stretches."""
         device, problem, backend = self.device, self.device.problem, self.device.backend
         numbers = _Numbers(device.host_dtype)
-        host, zeros = _host_namespace(), device.zeros()
+        host, zeros = numpy_namespace(), device.zeros()
         state: Any = self._begin(numbers, zeros, history)
         packing = Packing(state, (*device.start, *zeros, *history))
         run: Any = None
@@ -455,12 +455,6 @@ class Compiled:
             seconds = min(seconds, 0.5 * (problem.maxtime - (perf_counter() - problem.started)))
         # A first call that compiled says nothing about the next ones.
         return 8 if compiled else max(1, int(min(MANY, seconds / each)))
-
-
-def _host_namespace() -> Any:
-    from array_api_compat import numpy
-
-    return numpy
 
 
 class _Numbers:
