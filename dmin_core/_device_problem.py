@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ._aux import NOTHING
+from ._choice import is_accelerator
 from ._leaves import dtype_name
 from ._objective import value_and_nest
 from ._plugins import get_backend
@@ -48,6 +49,8 @@ class DeviceProblem:
         Precision of the solver's vectors, and of the coarsest leaf.
     traced : bool
         Whether the solver's loop may be compiled with the objective in it.
+    early : bool
+        Whether all that an iteration may be decided on is to be read at once, with the trial.
 
     Parameters
     ----------
@@ -73,6 +76,9 @@ class DeviceProblem:
         self.eps, self.coarsest_eps = eps_of(self.like.dtype), problem.tree.coarsest_eps
         self.by_backend = problem.jac is None and problem.scheme is None
         self.traced = self.backend.compiles and self.by_backend and problem.objective.compile is not False
+        # An accelerator is waited for; and few numbers cost less than a second read.
+        waited_for = problem.n <= FEW or is_accelerator(self.tree.device)
+        self.early = waited_for and not (self.traced or self.on_host)
         self.best: tuple[Point, float, Point, Any] | None = None
         self._least = math.inf
         # The solver's own arithmetic may meet infinities; what NumPy says of `fun`'s is the user's to hear.

@@ -7,19 +7,12 @@ what it needs. Where the framework compiles the loop, both are the framework's o
 
 from __future__ import annotations
 
-import functools
 import math
 import operator
 from typing import Any
 
 import numpy as np
 import optree
-
-
-@functools.lru_cache(maxsize=256)
-def _place(m: int, slot: int) -> tuple[Any, Any, Any]:
-    here = np.arange(m) == slot
-    return here, here[:, None], np.where(here[:, None] | here, 0.0, 1.0)
 
 
 class Host:
@@ -80,7 +73,36 @@ class Host:
         return np.asarray(values, dtype=float)
 
     join, times = staticmethod(np.concatenate), staticmethod(operator.matmul)
-    place = staticmethod(_place)
+
+    @staticmethod
+    def inner(u: Any, v: Any) -> float:
+        """The inner product of small vectors."""
+        return float(u @ v)
+
+    @staticmethod
+    def place(m: int, slot: int) -> int:
+        """A slot of m, as `put`, `cross` and `entry` want it."""
+        return slot
+
+    @staticmethod
+    def put(vector: Any, place: int, value: Any) -> Any:
+        """A small vector with another number in a place."""
+        changed = vector.copy()
+        changed[place] = value
+        return changed
+
+    @staticmethod
+    def cross(matrix: Any, place: int, row: Any, column: Any) -> Any:
+        """A small matrix with another row in a place, and another column, which has the corner."""
+        changed = matrix.copy()
+        changed[place] = row
+        changed[:, place] = column
+        return changed
+
+    @staticmethod
+    def entry(vector: Any, place: int) -> float:
+        """The number in a place."""
+        return float(vector[place])
 
     @staticmethod
     def transpose(matrix: Any) -> Any:
@@ -154,11 +176,26 @@ class Traced:
         """A small matrix transposed."""
         return self.small.matrix_transpose(matrix)
 
-    def place(self, m: int, slot: Any) -> tuple[Any, Any, Any]:
-        """Which of m numbers is in a slot; the same for rows of a matrix; and 0 in that row and column, 1 elsewhere."""
-        here = self.slots(m) == slot
-        row = here[:, None]
-        return here, row, self.small.where(row | here, self.number(0.0), self.number(1.0))
+    def inner(self, u: Any, v: Any) -> Any:
+        """The inner product of small vectors."""
+        return self.small.sum(u * v)
+
+    def place(self, m: int, slot: Any) -> Any:
+        """A slot of m, as `put`, `cross` and `entry` want it: true there."""
+        return self.slots(m) == slot
+
+    def put(self, vector: Any, place: Any, value: Any) -> Any:
+        """A small vector with another number in a place."""
+        return self.small.where(place, value, vector)
+
+    def cross(self, matrix: Any, place: Any, row: Any, column: Any) -> Any:
+        """A small matrix with another row in a place, and another column, which has the corner."""
+        where = self.small.where
+        return where(place, column[:, None], where(place[:, None], row, matrix))
+
+    def entry(self, vector: Any, place: Any) -> Any:
+        """The number in a place."""
+        return self.small.sum(self.small.where(place, vector, 0.0))
 
     def join(self, parts: Any) -> Any:
         """Small arrays end to end."""

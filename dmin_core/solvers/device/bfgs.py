@@ -10,10 +10,10 @@ choose their step so.
 (`_layout`), and blocks would make every product as many calls as there are pairs of them. Vectors are laid end to end
 for the products, n numbers beside n².
 
-**What an evaluation costs**: one product of H with two vectors, the gradient g and its change y. So all that the next
-iteration is decided on (gᵀHg, gᵀHy, yᵀHy) is at hand when the trial's numbers are read, once; H g is wanted for the
-direction, and Hy is not H g less what was known before it, for where a step is short the digits of that difference are
-gone. An iteration reads H once more and writes it, in place where the framework has arrays that can be written:
+**What an iteration costs**: one product of H with two vectors, the gradient g and its change y, which gives all that the
+next direction is decided on (gᵀHg, gᵀHy, yᵀHy). H g is wanted for the direction, and Hy is not H g less what was known
+before it, for where a step is short the digits of that difference are gone. It then reads H once more and writes it, in
+place where the framework has arrays that can be written:
 
     H ← H + [Hy, s] M [Hy, s]ᵀ,  M = [[0, -1 / sᵀy], [-1 / sᵀy, (1 + yᵀHy / sᵀy) / sᵀy]]
 
@@ -40,7 +40,7 @@ class Known(NamedTuple):
 class Bfgs(Descent):
     """The method over points of one kind. The history is one (n, n) array.
 
-    A trial's ``pair`` is ``([Hg, Hy],)``, its ``products`` are [[gᵀHg, gᵀHy], [yᵀHg, yᵀHy]].
+    A trial's ``pair`` is ``([Hg, Hy],)``, its ``products`` are [[gᵀHg, gᵀHy], [yᵀHg, yᵀHy]] and ‖y‖².
 
     Parameters
     ----------
@@ -60,30 +60,47 @@ class Bfgs(Descent):
         return Known(self.a.count(1 if self.given else 0))
 
     def _standing(self, state: State) -> Trial:
-        a = self.a
-        zero, n = a.number(0.0), state.history[0].shape[0]
-        pair = () if a.eager else (a.zeros(2, n),)
-        return Trial(state.x, state.g, state.f, zero, state.gg, zero, state.largest, a.zeros(2, 2), zero, pair)
+        """The start of a search as a trial, for a search that finds nothing lower."""
+        zero = self.a.number(0.0)
+        products = (self.a.zeros(2, 2), zero) if self.early else ()
+        return Trial(state.x, state.g, state.f, zero, state.gg, state.largest, products, zero, ())
 
     def _try(self, state: State, t: Any) -> Trial:
-        xp, dot = self.xp, self.vectors.dot
+        dot = self.vectors.dot
         x = step(state.x, t, state.d)
         value, g = self.evaluate(x)
+        scalars, images, products = [dot(g, state.d), dot(g, g), *self._sums(g)], (), None
+        if self.early:
+            square, images, products = self._products(state, g)
+            scalars.insert(0, square)
+        f, scalars, products = self.observe(value, scalars, products)
+        learnt = (products, scalars.pop(0)) if self.early else ()
+        slope, gg, *sums = scalars
+        return Trial(x, g, f, slope, gg, self._size(gg, sums), learnt, t, images)
+
+    def _learn(self, state: State, trial: Trial) -> Trial:
+        """The trial with what the next direction takes."""
+        square, images, products = self._products(state, trial.g)
+        _, (yy,), products = self.observe(None, [square], products)
+        return trial._replace(products=(products, yy), pair=images)
+
+    def _products(self, state: State, g: Point) -> tuple[Any, tuple[Any], Any]:
+        """‖y‖², H times g and y, and the products of these with g and y."""
         y = subtract(g, state.g)
-        rows = xp.stack([self._row(g), self._row(y)])
+        rows = self.xp.stack([self._row(g), self._row(y)])
         images = self._times_matrix(state, rows)
-        products = self.times(rows, xp.matrix_transpose(images))
-        scalars = [dot(g, state.d), dot(g, g), dot(y, y), *self._sums(g)]
-        f, (slope, gg, yy, *sums), products = self.observe(value, scalars, products)
-        return Trial(x, g, f, slope, gg, yy, self._size(gg, sums), products, t, (images,))
+        return self.vectors.dot(y, y), (images,), self.times(rows, self.xp.matrix_transpose(images))
 
     def _turn(self, state: State, trial: Trial, anew: Any) -> tuple[tuple[Any, ...], Known, Point, Any]:
         a, (matrix,), fresh = self.a, state.history, state.memory.size == 0
-        ghg, ghy, yhy = (a.number(trial.products[i, j]) for i, j in ((0, 0), (0, 1), (1, 1)))
+        if not self.early:
+            trial = self._learn(state, trial)
+        products, yy = trial.products
+        ghg, ghy, yhy = (a.number(products[i, j]) for i, j in ((0, 0), (0, 1), (1, 1)))
         sg, sy = trial.t * trial.slope, trial.t * (trial.slope - state.slope)
-        good = sy > a.eps * trial.yy
+        good = sy > a.eps * yy
         # Of the identity before the first pair.
-        scale = a.pick(good & fresh, a.ratio(sy, trial.yy), a.number(1.0))
+        scale = a.pick(good & fresh, a.ratio(sy, yy), a.number(1.0))
         cross = a.pick(good, -a.ratio(scale, sy), a.number(0.0))
         corner = a.pick(good, a.ratio(1.0 + a.ratio(scale * yhy, sy), sy), a.number(0.0))
         of_hy, of_s = cross * sg, corner * sg + cross * ghy

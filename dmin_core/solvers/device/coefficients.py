@@ -84,28 +84,28 @@ def remember(a: Any, memory: Memory, products: Any, r: Any, ss: Any, sy: Any, yy
     a : Host or Traced
     memory : Memory
     products : (2m,)
-        The history, before the pair is in it, times the new gradient.
+        The history times the new gradient. What it has in the pair's slot does not count.
     r : scalar
         Curvature along the direction of the step over what H gave it.
     ss, sy, yy, sg, yg : scalar
         sᵀs, sᵀy, yᵀy, sᵀg and yᵀg of the new pair. Where sᵀy is not positive, it is left out (and the oldest lost).
     """
-    m, where = memory.sy.shape[0], a.small.where
+    m = memory.sy.shape[0]
     good = sy > a.eps * yy
-    here, row, kept = a.place(m, memory.slot)
+    here = a.place(m, memory.slot)
     s_g, y_g = products[:m], products[m:]
     divisor = a.pick(good, sy, 1.0)
     weight = a.pick(good, a.number(1.0), a.number(0.0))
-    inverse = memory.inverse * kept
-    column = where(here, 1.0, -a.times(inverse, s_g - memory.sg)) * (weight / divisor)
-    across = where(here, yy, y_g - memory.yg) * weight
+    change = a.put(s_g - memory.sg, here, 0.0)
+    column = a.put(-a.times(memory.inverse, change), here, 1.0) * (weight / divisor)
+    across = a.put(y_g - memory.yg, here, yy) * weight
     scale, stretch = _scale(a, memory, r, ss, sy, yy)
     return Memory(
-        where(here, column[:, None], inverse),
-        where(here, across[:, None], where(row, across, memory.yy)),
-        where(here, weight * sy, memory.sy),
-        where(here, weight * sg, s_g),
-        where(here, weight * yg, y_g),
+        a.cross(memory.inverse, here, 0.0, column),
+        a.cross(memory.yy, here, across, across),
+        a.put(memory.sy, here, weight * sy),
+        a.put(s_g, here, weight * sg),
+        a.put(y_g, here, weight * yg),
         a.pick(good, scale, memory.scale),
         a.pick(good, stretch, memory.stretch),
         (memory.slot + a.pick(good, 1, 0)) % m,

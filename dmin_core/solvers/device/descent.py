@@ -3,6 +3,10 @@
 `Descent.iterate` says so once, over points, scalars and the few operations that Python and compiled loops do each in
 their own way (`arithmetic`, and `loop` and `put_row` below): no framework has an algorithm of its own. What a method
 adds is what it evaluates beside value and gradient (`_try`) and the next direction (`_turn`): `lbfgs`, `bfgs`.
+
+**Products with the history or the matrix** are wanted of one trial of a search, that at which it ends, and so taken
+after it: they read far more memory than all the rest. Not so where the loop is Python's and has to wait for an
+accelerator: there all that an iteration may be decided on is read with the trial, in one read (`early`).
 """
 
 from __future__ import annotations
@@ -42,16 +46,16 @@ class Trial(NamedTuple):
     x, g : point
     f, slope : scalar
         Value, and derivative along the direction.
-    gg, yy : scalar
-        ‖g‖², and the square of the change of g over the search.
+    gg : scalar
+        ‖g‖².
     largest : scalar
         The largest number of the gradient, projected where there are bounds.
     t : scalar
         How far along the direction.
     pair : tuple
-        The step and the change of the gradient, where they are kept.
-    products : array
-        The method's own, on the host where Python runs the loop.
+        Vectors of the method's own.
+    products : tuple
+        Inner products of the method's own, on the host where Python runs the loop; () where they are not taken `early`.
     """
 
     x: Point
@@ -59,7 +63,6 @@ class Trial(NamedTuple):
     f: Any
     slope: Any
     gg: Any
-    yy: Any
     largest: Any
     products: Any
     t: Any
@@ -114,6 +117,7 @@ class Descent:
         ``evaluate(point) -> (value, gradient point)``.
     observe : callable
         ``observe(value, scalars, products)``: the same as scalars and a small array, read from the device if need be.
+        There may be no value and no products, None.
     record : callable
         ``record(log, trial)`` is told of every evaluation, and returns what it keeps of them.
     loop : callable
@@ -124,6 +128,8 @@ class Descent:
     beside : callable
         From coefficients to an array that multiplies the history.
     bounds : pair of points, or None
+    early : bool
+        Whether all that is wanted of a trial is read with its value.
     times : callable, optional
         The product of vectors and matrices; default: the namespace's.
     """
@@ -140,11 +146,13 @@ class Descent:
         add_to: Callable[..., Any],
         beside: Callable[[Any], Any],
         bounds: tuple[Point, Point] | None = None,
+        early: bool = False,
         times: Callable[..., Any] | None = None,
     ) -> None:
         self.a, self.xp = arithmetic, xp
         self.evaluate, self.observe, self.record, self.loop = evaluate, observe, record, loop
         self.put_row, self.add_to, self.beside, self.bounds = put_row, add_to, beside, bounds
+        self.early = early
         self.times: Callable[..., Any] = xp.matmul if times is None else times
         self.vectors = Vectors(xp, self.times, bounds)
 
@@ -159,7 +167,7 @@ class Descent:
         raise NotImplementedError
 
     def _try(self, state: State, t: Any) -> Trial:
-        """Evaluate at a step ``t``, with all the inner products that are wanted if the search ends there."""
+        """Evaluate at a step ``t``: value, slope and gradient; and where they are read `early`, the products."""
         raise NotImplementedError
 
     def _turn(self, state: State, trial: Trial, anew: Any) -> tuple[tuple[Any, ...], Any, Point, Any]:

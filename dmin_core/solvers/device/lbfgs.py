@@ -1,14 +1,14 @@
 """L-BFGS whose vectors stay where the arrays are, with or without bounds.
 
-One iteration is a search along a direction, whose every trial is one evaluation and one product of the history with the
-new gradient, and then arithmetic on 2m + 1 numbers (`coefficients`) and one more product, which is the next direction.
-The search, and what ends a run, are `descent`'s.
+One iteration is a search along a direction, a product of the history with the gradient where it ended, arithmetic on
+2m + 1 numbers (`coefficients`) and one more product, which is the next direction. The search, and what ends a run, are
+`descent`'s.
 
 **The history** is one (2m + 1, …) array for each array of the point: m steps, m changes of the gradient, the gradient.
 
 **What an evaluation costs where Python runs the loop**: some twenty of the framework's operations (forty with bounds),
 whatever m, n and the number of leaves, beside those of `fun`, and one read of 2m + 8 numbers, on which everything is
-decided.
+decided; or, where nothing waits for an accelerator (`early`), of five, and of 2m + 3 an iteration.
 
 **Bounds.** Trials are projected onto the bounds, so all are feasible. Variables at a bound which the gradient pushes
 outwards are held there, and the quasi-Newton direction is that of the others: the inner products are taken over the
@@ -43,7 +43,8 @@ class Lbfgs(Descent):
     **parts
         `Descent`'s.
 
-    Its trials' ``products`` are the history times g, (2m + 1,), and ‖s‖²; with bounds `_free_products`.
+    Its trials' ``products`` are the history times g, (2m + 1,), ‖s‖² and ‖y‖²; with bounds `_free_products`. Their
+    ``pair`` is the step s and the change y of the gradient, or while they have not been learnt from s alone.
     """
 
     def __init__(self, m: int, **parts: Any) -> None:
@@ -60,62 +61,80 @@ class Lbfgs(Descent):
     def _standing(self, state: State) -> Trial:
         """The start of a search as a trial, for a search that finds nothing lower."""
         a, m = self.a, self.m
-        products = (a.zeros(2 * m + 1), a.number(0.0)) if self.bounds is None else a.zeros(2 * m + 3, m + 3)
-        zero = a.number(0.0)
-        return Trial(state.x, state.g, state.f, zero, state.gg, zero, state.largest, products, zero, ())
+        zero, products = a.number(0.0), ()
+        if self.early:
+            products = (a.zeros(2 * m + 1), zero, zero) if self.bounds is None else (a.zeros(2 * m + 3, m + 3),)
+        return Trial(state.x, state.g, state.f, zero, state.gg, state.largest, products, zero, ())
 
     def _try(self, state: State, t: Any) -> Trial:
-        """Evaluate at a step ``t``, with all the inner products that are wanted if the search ends there."""
         xp, vectors, dot = self.xp, self.vectors, self.vectors.dot
         s = scale(t, state.d)
-        ahead = add(state.x, s)
-        x = ahead if self.bounds is None else vectors.project(ahead)
+        x = ahead = add(state.x, s)
+        if self.bounds is not None:
+            x = vectors.project(ahead)
+            s = subtract(x, state.x)
         value, g = self.evaluate(x)
-        y = subtract(g, state.g)
-        more: list[Any] = []
         if self.bounds is None:
-            along, span, products = state.d, g, self._times(state.history, g)
-            more = [dot(s, s)]
+            along, span = state.d, g
         else:
             # The path bends where a variable meets its bound, and goes on without it.
             along = tuple(xp.where(free == kept, d, d * 0.0) for free, kept, d in zip(ahead, x, state.d, strict=True))
             span = subtract(vectors.project(subtract(x, g)), x)
-            s = subtract(x, state.x)
-            products = self._free_products(state.history, x, g, s, y)
-        scalars = [dot(g, along), dot(g, g), dot(y, y), *vectors.extremes(span), *more]
-        f, (slope, gg, yy, top, bottom, *more), products = self.observe(value, scalars, products)
-        if more:
-            products = (products, *more)
+        scalars, pair, products = [dot(g, along), dot(g, g), *vectors.extremes(span)], (s,), None
+        if self.early:
+            y = subtract(g, state.g)
+            pair, (products, *more) = (s, y), self._products(state.history, x, g, s, y)
+            scalars += more
+        f, (slope, gg, top, bottom, *more), products = self.observe(value, scalars, products)
         largest = self.a.maximum(top, -bottom)
-        # Compiled, the pair is computed again when it is wanted: to carry it through the search would cost more.
-        return Trial(x, g, f, slope, gg, yy, largest, products, t, (s, y) if self.a.eager else ())
+        # Compiled, the step is computed again when it is wanted: to carry it through the search would cost more.
+        pair = pair if self.a.eager else ()
+        return Trial(x, g, f, slope, gg, largest, (products, *more) if self.early else (), t, pair)
+
+    def _products(self, history: Any, x: Point, g: Point, s: Point, y: Point) -> list[Any]:
+        """What the gradient and the pair make with the history, and the pair with itself."""
+        if self.bounds is not None:
+            return [self._free_products(history, x, g, s, y)]
+        return [self._times(history, g), self.vectors.dot(s, s), self.vectors.dot(y, y)]
 
     def _turn(self, state: State, trial: Trial, anew: Any) -> tuple[tuple[Any, ...], Any, Point, Any]:
-        history = self._write(state, trial)
+        s, y = self._pair(state, trial)
+        history = self._write(state, trial.g, s, y)
+        if not self.early:
+            # With the pair in it: a compiler would copy the history to multiply what it was before.
+            products, *scalars = self._products(history, trial.x, trial.g, s, y)
+            _, scalars, products = self.observe(None, scalars, products)
+            trial = trial._replace(products=(products, *scalars))
         memory = self._remember(state, trial)
         d, slope, memory = self._direct(trial, history, memory, anew)
         return history, memory, d, slope
 
-    def _write(self, state: State, trial: Trial) -> tuple[Any, ...]:
-        """The history with the pair of a search, and the new gradient."""
+    def _pair(self, state: State, trial: Trial) -> tuple[Point, Point]:
+        """The step and the change of the gradient: zeros where a search found nothing."""
+        s, *kept = trial.pair or (self._step(state, trial),)
+        return s, kept[0] if kept else subtract(trial.g, state.g)
+
+    def _step(self, state: State, trial: Trial) -> Point:
+        return scale(trial.t, state.d) if self.bounds is None else subtract(trial.x, state.x)
+
+    def _write(self, state: State, g: Point, s: Point, y: Point) -> tuple[Any, ...]:
+        """The history with a pair more, and the gradient."""
         k, m, put = state.memory.slot, self.m, self.put_row
-        if trial.pair:
-            steps, changes = trial.pair
-        else:
-            steps, changes = subtract(trial.x, state.x), subtract(trial.g, state.g)
         return tuple(
-            put(put(put(history, k, s), k + m, y), 2 * m, g)
-            for history, s, y, g in zip(state.history, steps, changes, trial.g, strict=True)
+            put(put(put(history, k, a), k + m, b), 2 * m, c)
+            for history, a, b, c in zip(state.history, s, y, g, strict=True)
         )
 
     def _remember(self, state: State, trial: Trial) -> Memory:
         a, memory, t, m = self.a, state.memory, trial.t, self.m
         r = a.ratio(trial.slope - state.slope, -t * state.slope)
         if self.bounds is not None:
-            return coefficients.remember_free(a, memory, trial.products, r)
-        products, ss = trial.products
-        sy, sg, yg = t * (trial.slope - state.slope), t * trial.slope, trial.gg - products[2 * m]
-        return coefficients.remember(a, memory, products[: 2 * m], r, ss, sy, trial.yy, sg, yg)
+            return coefficients.remember_free(a, memory, trial.products[0], r)
+        products, ss, yy = trial.products
+        sy, sg = t * (trial.slope - state.slope), t * trial.slope
+        # The history has the pair in it, or else the gradient from before.
+        yg = trial.gg - products[2 * m] if self.early else a.entry(products[m : 2 * m], a.place(m, memory.slot))
+        return coefficients.remember(a, memory, products[: 2 * m], r, ss, sy, yy, sg, yg)
 
     def _direct(self, trial: Trial, history: Any, memory: Memory, anew: Any) -> tuple[Point, Any, Memory]:
         """The direction -H g and the slope along it; -g where that would not lead downwards."""
@@ -123,7 +142,7 @@ class Lbfgs(Descent):
         memory = a.choose(anew, self._memory(), memory)
         gg = self._free_square(trial)
         of_s, of_y, of_g = coefficients.direction(a, memory)
-        slope = a.total(of_s * memory.sg) + a.total(of_y * memory.yg) + of_g * gg
+        slope = a.inner(of_s, memory.sg) + a.inner(of_y, memory.yg) + of_g * gg
         upwards = a.negate(slope < 0.0)
         memory = a.choose(upwards, self._memory(), memory)
         nothing = of_s * 0.0
@@ -140,6 +159,8 @@ class Lbfgs(Descent):
     def _times(self, history: tuple[Any, ...], v: Point) -> Any:
         """Every row of the history times ``v``."""
         xp = self.xp
+        if len(v) == 1 and v[0].ndim == 1:
+            return self.times(history[0], v[0])
         return sum_of(
             self.times(rows, a) if a.ndim == 1 else xp.tensordot(rows, a, axes=a.ndim)
             for rows, a in zip(history, v, strict=True)
@@ -178,4 +199,4 @@ class Lbfgs(Descent):
     def _free_square(self, trial: Trial) -> Any:
         """‖g‖² over the free variables."""
         # NumPy's float64 scalars, unlike Python's floats, would make float64 of float32 vectors.
-        return trial.gg if self.bounds is None else self.a.number(trial.products[2 * self.m + 2, self.m])
+        return trial.gg if self.bounds is None else self.a.number(trial.products[0][2 * self.m + 2, self.m])

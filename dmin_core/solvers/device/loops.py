@@ -67,6 +67,7 @@ class InPython:
                 put_row=guarded,
                 add_to=adding,
                 beside=self.beside,
+                early=device.early,
             )
         else:
             parts.update(second_order(product, self.read, _choice))
@@ -85,21 +86,25 @@ class InPython:
 
     def observe(self, value: Any, scalars: list[Any], products: Any) -> Any:
         """One read: everything in one array of the vectors' dtype."""
-        xp, shape = self.xp, products.shape
-        aside = isinstance(value, float)
+        xp = self.xp
+        aside = value is None or isinstance(value, float)
         if not aside:
             scalars = [_in_full(self.a, xp, value, self.dtype), *scalars]
-        flat = products if len(shape) == 1 else xp.reshape(products, (-1,))
+        parts = [xp.stack(scalars)] if scalars else []
+        if products is not None:
+            parts.append(xp.reshape(products, (-1,)))
         start = perf_counter()
-        host = np.asarray(self.to_numpy(xp.concat([xp.stack(scalars), flat])), dtype=float)
+        host = np.asarray(self.to_numpy(xp.concat(parts) if len(parts) > 1 else parts[0]), dtype=float)
         self.device.problem.in_copies += perf_counter() - start
         k = len(scalars)
         numbers = host[:k].tolist()
-        f = float(value) if aside else numbers.pop(0)
-        return f, numbers, host[k:].reshape(tuple(shape))
+        f = None if value is None else float(value) if aside else numbers.pop(0)
+        return f, numbers, None if products is None else host[k:].reshape(tuple(products.shape))
 
     def look(self, value: Any, scalars: list[Any], products: Any) -> Any:
         """The same where the arrays are NumPy's, float64: nothing to read."""
+        if value is None:
+            return None, [float(each) for each in scalars], products
         if not isinstance(value, float):
             self.a.sees(eps_of(value.dtype))
         return float(value), [float(each) for each in scalars], products
@@ -309,7 +314,7 @@ class Stretch:
             )
         else:
             parts.update(
-                observe=lambda value, scalars, products: (in_full(value), scalars, products),
+                observe=lambda value, scalars, products: (None if value is None else in_full(value), scalars, products),
                 put_row=self.backend.put_row,
                 add_to=operator.add,
                 beside=lambda values: values,

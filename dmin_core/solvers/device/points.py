@@ -7,6 +7,10 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from ..._device_problem import numpy_namespace
+
 Point = tuple[Any, ...]
 
 
@@ -24,6 +28,10 @@ class Vectors:
 
     def __init__(self, xp: Any, times: Callable[..., Any], bounds: tuple[Point, Point] | None) -> None:
         self.xp, self.times, self.bounds = xp, times, bounds
+        # What NumPy's `max` comes to, in a third of the time where vectors are short.
+        ours = xp is numpy_namespace()
+        self.largest: Callable[[Any], Any] = functools.partial(np.maximum.reduce, axis=None) if ours else xp.max
+        self.least: Callable[[Any], Any] = functools.partial(np.minimum.reduce, axis=None) if ours else xp.min
 
     def dot(self, u: Point, v: Point) -> Any:
         """Inner product, a 0-d array."""
@@ -34,10 +42,10 @@ class Vectors:
 
     def extremes(self, u: Point) -> tuple[Any, Any]:
         """The largest number and the least: two reductions, and no array of absolute values."""
-        xp = self.xp
-        pairs = ((xp.max, xp.maximum), (xp.min, xp.minimum))
-        top, bottom = (functools.reduce(both, [each(array) for array in u]) for each, both in pairs)
-        return top, bottom
+        if len(u) == 1:
+            return self.largest(u[0]), self.least(u[0])
+        top = functools.reduce(self.xp.maximum, [self.largest(array) for array in u])
+        return top, functools.reduce(self.xp.minimum, [self.least(array) for array in u])
 
     def project(self, x: Point) -> Point:
         """The nearest point within the bounds."""
