@@ -13,12 +13,15 @@ the same process.
 
 **Bytes** that device-lbfgs must move, with m pairs, E evaluations, I iterations and numbers of s bytes:
 
-    s n (E (2m + 11) + I (2m + 8))
+    s n (E (2m + 11) + I (2m + 8))        where Python runs the loop on a GPU (torch, CuPy)
+    s n (5 E + I (4m + 15))               in JAX, and in torch on a CPU
 
-An evaluation reads 2m + 1 rows of the history and the gradient (2m + 2), makes the trial point of the old one and the
-direction (2 read, 1 written) and the change of the gradient (2 and 1), and reads direction, gradient and change once
-more for the sums (3). An iteration copies the pair and the gradient into the history (3 and 3), and reads 2m + 1 rows
-to write a direction (2m + 2). What a framework moves beyond this, for want of fused operations, counts as time alone.
+An evaluation makes the trial point of the old one and the direction (2 read, 1 written) and reads direction and gradient
+once more for the sums (2). Of each trial, or in the second case of the one at which a search ended, the change of the
+gradient is made (2 and 1) and read for a sum (1), and 2m + 1 rows of the history and the gradient are read (2m + 2). An
+iteration copies the pair and the gradient into the history (3 and 3), and reads 2m + 1 rows to write a direction
+(2m + 2); in the second case it reads the step once more for a sum (1). What a framework moves beyond this, for want of
+fused operations, counts as time alone.
 
 **Share** is these bytes over the seconds of the solver's part, over the bandwidth of a copy on the device of as many
 numbers, 2 s n bytes each, measured in the same process. It is device-lbfgs's alone: others move other bytes. Where the
@@ -103,6 +106,7 @@ class Torch:
             raise LookupError(f"torch {torch.__version__} finds no GPU")
         self.torch, self.objectives, self.contenders = torch, torch_objectives, torch_contenders.CONTENDERS
         self.device = "cuda" if device == "gpu" else "cpu"
+        self.early = device == "gpu"
         self.name = torch.cuda.get_device_name() if device == "gpu" else "cpu"
         self.name = f"torch {torch.__version__} on {self.name}"
         self.how = "CUDA's copies, by torch.profiler" if device == "gpu" else "item and numpy"
@@ -150,6 +154,8 @@ class Torch:
 
 class Jax:
     """The same in JAX."""
+
+    early = False
 
     def __init__(self, device: str) -> None:
         import jax
@@ -205,6 +211,8 @@ class CuPyObjectives:
 
 class CuPy:
     """The same in CuPy, which computes on a GPU only."""
+
+    early = True
 
     def __init__(self, device: str) -> None:
         from dmin_core import backends, get_backend
@@ -265,9 +273,11 @@ def seconds(wait: Callable[[Any], None], work: Callable[[], Any], rounds: int, t
     return least
 
 
-def must_move(n: int, evaluations: int, iterations: int, m: int = contender.PAIRS) -> int:
-    """Bytes, by the formula above."""
-    return NUMBER * n * (evaluations * (2 * m + 11) + iterations * (2 * m + 8))
+def must_move(n: int, evaluations: int, iterations: int, early: bool, m: int = contender.PAIRS) -> int:
+    """Bytes, by the first formula above where products are taken `early`, or the second."""
+    if early:
+        return NUMBER * n * (evaluations * (2 * m + 11) + iterations * (2 * m + 8))
+    return NUMBER * n * (evaluations * 5 + iterations * (4 * m + 15))
 
 
 def measure(framework: Any, n: int, given: argparse.Namespace) -> None:
@@ -314,7 +324,7 @@ def row(
     own = took - evaluations * each
     cells = [name, f"{first:.2f}", f"{1e3 * took:.1f}", f"{evaluations}", f"{1e3 * own:.1f}" if own > 0.0 else "–"]
     if name == contender.DEVICE:
-        moved = must_move(n, evaluations, iterations)
+        moved = must_move(n, evaluations, iterations, framework.early)
         share = f"{moved / own / bandwidth:.0%}" if own > 0.0 else "–"
         cells += [f"{moved / 1e9:.3g} GB", share]
     else:

@@ -36,10 +36,10 @@ def test_the_table_is_made_on_a_cpu(framework):
     row = dict(zip(header, ours, strict=True))
     evaluations, n = int(row["evaluations"]), 30_000
     assert 13 <= evaluations <= 40
-    gigabytes = 4 * n * (evaluations * 31 + 12 * 28) / 1e9
+    gigabytes = 4 * n * (evaluations * 5 + 12 * 55) / 1e9
     assert row["bytes it must move"] == f"{gigabytes:.3g} GB"
-    # torch reads once an evaluation, and at the end; JAX once a stretch of many.
-    least, most = (evaluations, evaluations + 8) if framework == "torch" else (2, evaluations)
+    # On a CPU torch reads once an evaluation and once a search, and at the end; JAX once a stretch of many.
+    least, most = (evaluations + 13, evaluations + 21) if framework == "torch" else (2, evaluations)
     assert least <= int(row["reads"]) <= most
 
 

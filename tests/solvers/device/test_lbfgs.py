@@ -4,7 +4,7 @@ import numpy as np
 import optree
 import pytest
 
-from dmin_core import InputError, backends, get_backend, minimize
+from dmin_core import InputError, _device_problem, backends, get_backend, minimize
 from dmin_core.testing.problems import flat
 
 METHOD = "device-lbfgs"
@@ -66,6 +66,37 @@ def test_evaluations_are_read_once_whatever_the_history(monkeypatch, chained):
         assert reads.count((2 * maxcor + 8 - 1,)) == result.nfev  # the value is a Python float here
         # x0 at the door; the first two gradients, which are looked at; the answer and its gradient.
         assert len(reads) - result.nfev <= 6
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_many_variables_have_the_history_multiplied_once_a_search(monkeypatch, chained, bounded):
+    """Where no accelerator is waited for; the run is the same as by one read an evaluation."""
+    fun, _ = chained(2)
+    backend, m = get_backend("numpy"), 4
+    x0 = {"0": np.tile(np.array([-1.25, 0.75], np.float32), _device_problem.FEW // 2 + 1)}
+    options = {"maxcor": m, "maxiter": 12, "ftol": 0.0, "gtol": 0.0}
+    bounds = (-1.5, 0.75) if bounded else None
+    reads, original = [], backend.to_numpy
+    monkeypatch.setattr(backend, "to_numpy", lambda array: reads.append(array.shape) or original(array))
+
+    def as_float(x):
+        value, gradient = fun(x)
+        return float(value), gradient
+
+    def run():
+        reads.clear()
+        return minimize(as_float, x0, jac=True, method=METHOD, bounds=bounds, options=options)
+
+    late = run()
+    assert late.nfev > late.nit + 2  # searches had more than one trial
+    products = (2 * m + 3) * (m + 3) if bounded else 2 * m + 3
+    assert reads.count((4,)) == late.nfev
+    assert reads.count((products,)) == late.nit + 1
+    monkeypatch.setattr(_device_problem, "is_accelerator", lambda device: True)
+    early = run()
+    assert reads.count((products + 4,)) == early.nfev
+    assert (products,) not in reads
+    np.testing.assert_allclose(early.history.fun[:8], late.history.fun[:8], rtol=1e-4)
 
 
 def test_few_variables_in_shared_memory_are_numpys():
