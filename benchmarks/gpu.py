@@ -16,12 +16,12 @@ the same process.
     s n (E (2m + 11) + I (2m + 8))        where Python runs the loop on a GPU (torch, CuPy)
     s n (5 E + I (4m + 15))               in JAX, and in torch on a CPU
 
-An evaluation makes the trial point of the old one and the direction (2 read, 1 written) and reads direction and gradient
-once more for the sums (2). Of each trial, or in the second case of the one at which a search ended, the change of the
-gradient is made (2 and 1) and read for a sum (1), and 2m + 1 rows of the history and the gradient are read (2m + 2). An
-iteration copies the pair and the gradient into the history (3 and 3), and reads 2m + 1 rows to write a direction
-(2m + 2); in the second case it reads the step once more for a sum (1). What a framework moves beyond this, for want of
-fused operations, counts as time alone.
+An evaluation makes the trial point of the old one and the direction (2 read, 1 written) and reads direction and
+gradient once more for the sums (2). Of each trial, or in the second case of the one at which a search ended, the change
+of the gradient is made (2 and 1) and read for a sum (1), and 2m + 1 rows of the history and the gradient are read
+(2m + 2). An iteration copies the pair and the gradient into the history (3 and 3), and reads 2m + 1 rows to write a
+direction (2m + 2); in the second case it reads the step once more for a sum (1). What a framework moves beyond this,
+for want of fused operations, counts as time alone.
 
 **Share** is these bytes over the seconds of the solver's part, over the bandwidth of a copy on the device of as many
 numbers, 2 s n bytes each, measured in the same process. It is device-lbfgs's alone: others move other bytes. Where the

@@ -10,10 +10,10 @@ choose their step so.
 (`_layout`), and blocks would make every product as many calls as there are pairs of them. Vectors are laid end to end
 for the products, n numbers beside n².
 
-**What an iteration costs**: one product of H with two vectors, the gradient g and its change y, which gives all that the
-next direction is decided on (gᵀHg, gᵀHy, yᵀHy). H g is wanted for the direction, and Hy is not H g less what was known
-before it, for where a step is short the digits of that difference are gone. It then reads H once more and writes it, in
-place where the framework has arrays that can be written:
+**What an iteration costs**: one product of H with two vectors, the gradient g and its change y, which gives all that
+the next direction is decided on (gᵀHg, gᵀHy, yᵀHy). H g is wanted for the direction, and Hy is not H g less what was
+known before it, for where a step is short the digits of that difference are gone. It then reads H once more and writes
+it, in place where the framework has arrays that can be written:
 
     H ← H + [Hy, s] M [Hy, s]ᵀ,  M = [[0, -1 / sᵀy], [-1 / sᵀy, (1 + yᵀHy / sᵀy) / sᵀy]]
 
