@@ -69,7 +69,8 @@ class Bfgs(Descent):
         dot = self.vectors.dot
         x = step(state.x, t, state.d)
         value, g = self.evaluate(x)
-        scalars, images, products = [dot(g, state.d), dot(g, g), *self._sums(g)], (), None
+        scalars, products = [dot(g, state.d), dot(g, g), *self._sums(g)], None
+        images: tuple[Any, ...] = ()
         if self.early:
             square, images, products = self._products(state, g)
             scalars.insert(0, square)

@@ -61,7 +61,8 @@ class Lbfgs(Descent):
     def _standing(self, state: State) -> Trial:
         """The start of a search as a trial, for a search that finds nothing lower."""
         a, m = self.a, self.m
-        zero, products = a.number(0.0), ()
+        zero = a.number(0.0)
+        products: tuple[Any, ...] = ()
         if self.early:
             products = (a.zeros(2 * m + 1), zero, zero) if self.bounds is None else (a.zeros(2 * m + 3, m + 3),)
         return Trial(state.x, state.g, state.f, zero, state.gg, state.largest, products, zero, ())
@@ -80,7 +81,8 @@ class Lbfgs(Descent):
             # The path bends where a variable meets its bound, and goes on without it.
             along = tuple(xp.where(free == kept, d, d * 0.0) for free, kept, d in zip(ahead, x, state.d, strict=True))
             span = subtract(vectors.project(subtract(x, g)), x)
-        scalars, pair, products = [dot(g, along), dot(g, g), *vectors.extremes(span)], (s,), None
+        scalars, products = [dot(g, along), dot(g, g), *vectors.extremes(span)], None
+        pair: tuple[Point, ...] = (s,)
         if self.early:
             y = subtract(g, state.g)
             pair, (products, *more) = (s, y), self._products(state.history, x, g, s, y)
