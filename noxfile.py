@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 from nox.project import load_toml
 
 nox.needs_version = ">=2024.4.15"
@@ -70,8 +71,8 @@ PEERS = ["autograd-minimize", "botorch", "dict-minimize", "jaxopt", "pytorch-min
 
 # `python -c` and `python -m` in the tests' subprocesses would otherwise find the tree, where they were
 # started, before the wheel. (Python 3.10 does not know this variable; every later one does.) DMIN_TEST_WHEELS
-# has tests/test_packaging.py check that the wheel is what was imported.
-WHEELS_ONLY = {"PYTHONPATH": None, "PYTHONSAFEPATH": "1", "DMIN_TEST_WHEELS": "1"}
+# has tests/test_packaging.py check that the wheel is what was imported, and says where it was built.
+WHEELS_ONLY = {"PYTHONPATH": None, "PYTHONSAFEPATH": "1", "DMIN_TEST_WHEELS": str(DIST)}
 
 
 def builtin_methods(path: Path = ROOT / "dmin_core" / "solvers" / "__init__.py") -> list[str]:
@@ -225,6 +226,9 @@ def backend_environment(session: nox.Session, backend: str) -> Path:
 SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
 """Tests in several processes at once; what follows ``--`` comes later, and ``-n0`` there takes it back."""
 
+EACH_TEST_ANYWHERE = [*SIDE_BY_SIDE, "--dist", "load"]
+"""The same within a file, where each test has a program of its own to wait for, or much to do."""
+
 
 def run_pytest(session: nox.Session, python: Path, *arguments: str) -> None:
     """Run pytest on the wheels of an environment: as a program, since ``python -m pytest`` imports the tree."""
@@ -247,18 +251,27 @@ def lint(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 @nox.parametrize("backend", BACKENDS, ids=BACKENDS)
 def unit(session: nox.Session, backend: str) -> None:
-    """All tests but the matrix, with one backend installed; what needs another says so and is skipped."""
+    """All tests but the matrix, with one backend installed; what needs another says so and is skipped.
+
+    What is over NumPy alone (see tests/conftest.py) could not go another way beside a framework: unit(numpy) runs it,
+    and the others do not again. That NumPy's arrays are still NumPy's there is what the rest sees to.
+    """
     apart = ["test_matrix.py", "test_packaging.py", "test_docs.py", "test_examples.py"]  # in sessions of their own
     # Nothing is computed in CuPy here: with it installed, only what lists and imports backends can go another way.
     common = [f"tests/test_{name}.py" for name in ("import", "main", "plugins")] if backend == "cupy" else ["tests"]
-    chosen = [] if backend == "numpy" else ["-m", NOT_AGAIN]
+    chosen = [] if backend == "numpy" else ["-m", NOT_AGAIN, "--beyond-numpy"]
     ignored = [f"--ignore=tests/{name}" for name in apart]
     python = backend_environment(session, backend)
     run_pytest(session, python, *SIDE_BY_SIDE, *common, *plugin_tests(backend), *chosen, *ignored)
 
 
 NOT_AGAIN = "not soak and not once"
-"""Which tests to run where unit(numpy) has run them all."""
+"""Which tests to run where another session runs them all: unit(numpy), or `once_in_all`."""
+
+
+def once_in_all(backend: str) -> list[str]:
+    """Where only plugins have sessions, the first of them runs what need not be run beside each framework."""
+    return [] if backend == min(PLUGINS) else ["-m", NOT_AGAIN]
 
 
 def plugin_tests(backend: str) -> list[str]:
@@ -321,7 +334,7 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session, part: str) -> None:
     """Every example in the READMEs and in docs/ runs, a session a backend; docs(site) builds the site in build/site."""
     if part != "site":
-        run_pytest(session, backend_environment(session, part), "tests/test_docs.py")
+        run_pytest(session, backend_environment(session, part), "tests/test_docs.py", *once_in_all(part))
         return
     python = environment(session, "site", *SITE_TOOLS)
     site = ROOT / "build" / "site"
@@ -337,7 +350,7 @@ def docs(session: nox.Session, part: str) -> None:
 @nox.parametrize("backend", sorted(PLUGINS), ids=sorted(PLUGINS))
 def packaging(session: nox.Session, backend: str) -> None:
     """What the distributions hold and say of themselves; ``dmin-core[<backend>]`` installs from a folder."""
-    run_pytest(session, backend_environment(session, backend), "tests/test_packaging.py")
+    run_pytest(session, backend_environment(session, backend), "tests/test_packaging.py", *once_in_all(backend))
 
 
 FOR_EVERY_FRAMEWORK = [
@@ -356,16 +369,46 @@ FOR_EVERY_FRAMEWORK = [
 def examples(session: nox.Session, backend: str) -> None:
     """The example distributions, installed, and the scripts; beyond NumPy and PyTorch what is for every framework."""
     chosen = [] if backend in ("numpy", "torch") else ["-k", " or ".join(["calibration_library", *FOR_EVERY_FRAMEWORK])]
-    run_pytest(session, backend_environment(session, backend), "tests/test_examples.py", *chosen)
+    run_pytest(session, backend_environment(session, backend), "tests/test_examples.py", *EACH_TEST_ANYWHERE, *chosen)
 
 
 @nox.session(venv_backend="none")
 @nox.parametrize("backend, method", PAIRS, ids=[", ".join(pair) for pair in PAIRS])
 def tests(session: nox.Session, backend: str, method: str) -> None:
-    """Every problem of the matrix by one method of one backend."""
-    notes = once(session, "matrix notes", empty_notes) / f"{backend}, {method}.json"
-    chosen = ["--backend", backend, "--method", method, "--matrix-report", str(notes)]
-    run_pytest(session, backend_environment(session, backend), "tests/test_matrix.py", "-q", *chosen)
+    """Every problem of the matrix by one method of one backend.
+
+    Most of what it takes is importing the framework. So a run of nox that is asked for more than one method of a
+    backend runs the first alone and, in the second's session, all that are left at once (`other_methods`).
+    """
+    notes = once(session, "matrix notes", empty_notes)
+    if any(notes.glob(f"{backend}, *.json")) and not session.posargs:
+        file = once(session, f"matrix of {backend}", lambda: other_methods(session, backend))
+        cases = [case["outcome"] for case in json.loads(file.read_text(encoding="utf-8")) if case["method"] == method]
+        if "failed" in cases:
+            session.error(f"{len(cases)} failed, in one run with other methods")
+        if cases:
+            session.log(f"{cases.count('passed')} of {len(cases)} passed, in one run with other methods")
+            return
+    run_matrix(session, backend, [method], notes / f"{backend}, {method}.json")
+
+
+def other_methods(session: nox.Session, backend: str) -> Path:
+    """Notes on how the methods went that have not been run yet; if any failed, on what failed and nothing else."""
+    left = [method for method in builtin_methods() if not (NOTES / f"{backend}, {method}.json").exists()]
+    file = NOTES / f"{backend}.json"
+    try:
+        run_matrix(session, backend, left, file, *EACH_TEST_ANYWHERE)
+    except CommandFailed:
+        session.warn("something failed: each of the methods that did not is run again, in its session")
+        cases = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        file.write_text(json.dumps([case for case in cases if case["outcome"] == "failed"]), encoding="utf-8")
+    return file
+
+
+def run_matrix(session: nox.Session, backend: str, methods: Sequence[str], notes: Path, *arguments: str) -> None:
+    """Run the matrix of these methods, noting down in a file how each case went."""
+    chosen = ["--backend", backend, *(f"--method={method}" for method in methods), "--matrix-report", str(notes)]
+    run_pytest(session, backend_environment(session, backend), "tests/test_matrix.py", "-q", *arguments, *chosen)
 
 
 NOTES = ROOT / ".nox" / "matrix"

@@ -2,9 +2,12 @@
 session, and makes the README's table of what works from the notes.
 """
 
+import atexit
 import errno
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,13 @@ import pytest
 # The tests pose their problems in float64 too, and JAX's flag for that is its user's to set: here they are the user.
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 
-NOTES = pytest.StashKey[list]()
+# Much is compiled by many tests: JAX may keep it. In a folder for each process and its children, since JAX does not
+# write so that another could read at the same time; and a new one, where nothing is out of date.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="dmin-programs-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+_notes: list[dict[str, str]] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,10 +36,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--method", action="append", metavar="NAME", help="of the matrix: this method; repeatable; default: all"
     )
     group.addoption("--matrix-report", metavar="FILE", help="write there, as JSON, how each case of the matrix went")
+    group.addoption(
+        "--beyond-numpy",
+        action="store_true",
+        help="leave out what is over NumPy alone: cases of its backend, and of no backend in what is marked numpy",
+    )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[NOTES] = []
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--beyond-numpy"):
+        config.hook.pytest_deselected(items=[item for item in items if over_numpy_alone(item)])
+        items[:] = [item for item in items if not over_numpy_alone(item)]
+
+
+def over_numpy_alone(item: pytest.Item) -> bool:
+    case = getattr(item, "callspec", None)
+    backend = None if case is None else case.params.get("backend")
+    return item.get_closest_marker("numpy") is not None if backend is None else backend == "numpy"
 
 
 @pytest.fixture(scope="session")
@@ -54,18 +76,14 @@ def fill_disk():
     return fill_disk
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = yield
-    case = dict(item.user_properties)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    case = dict(report.user_properties)
     if "problem" in case and (report.when == "call" or report.skipped):
-        why = report.longrepr[2] if report.skipped else ""
-        item.config.stash[NOTES].append({**case, "outcome": report.outcome, "why": why})
-    return report
+        _notes.append({**case, "outcome": report.outcome, "why": report.longrepr[2] if report.skipped else ""})
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     file = session.config.getoption("--matrix-report")
-    if file is not None:
+    if file is not None and not hasattr(session.config, "workerinput"):  # of several processes, the one told of all
         Path(file).parent.mkdir(parents=True, exist_ok=True)
-        Path(file).write_text(json.dumps(session.config.stash[NOTES], indent=1) + "\n", encoding="utf-8")
+        Path(file).write_text(json.dumps(_notes, indent=1) + "\n", encoding="utf-8")

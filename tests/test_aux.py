@@ -14,6 +14,8 @@ from dmin_core._defaults import Defaults
 from dmin_core._problem import Problem
 from dmin_core._tree import Tree
 
+pytestmark = pytest.mark.numpy
+
 X0 = {"a": np.array([-1.2, 1.0]), "b": np.array(0.5)}
 METHODS = [name for name, method in methods().items() if method.error is None]
 

@@ -10,6 +10,8 @@ import scipy
 from dmin_core import NonlinearConstraint, minimize
 from dmin_core.solvers import EMBEDDED
 
+pytestmark = pytest.mark.numpy
+
 OLD_SCIPY = tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 16)
 
 X0 = {"a": np.zeros(2), "b": np.array(0.5)}

@@ -27,6 +27,8 @@ from dmin_core._logfile import HEAD, LONG, PREFIX, LogFile, Record, checksum, di
 from dmin_core.solvers import SCIPY_METHODS
 from dmin_core.testing.problems import flat, rosenbrock
 
+pytestmark = pytest.mark.numpy
+
 X0 = {"a": np.array([0.3, -0.4]), "b": np.array(0.5)}
 USABLE = [name for name, info in backends().items() if info.error is None and info.devices]
 

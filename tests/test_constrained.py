@@ -14,6 +14,8 @@ from dmin_core._constraints import read_constraints
 from dmin_core._tree import Tree
 from dmin_core.solvers import able
 
+pytestmark = pytest.mark.numpy
+
 METHODS = able("constraints")
 USABLE = [name for name, info in backends().items() if info.error is None and info.devices]
 EXACT = [name for name in USABLE if get_backend(name).exact_gradient]

@@ -8,6 +8,8 @@ from scipy.optimize import LinearConstraint as ScipyLinear
 from dmin_core import Bounds, InputError, LinearConstraint, MethodError, NonlinearConstraint, ObjectiveError, minimize
 from dmin_core.solvers import able
 
+pytestmark = pytest.mark.numpy
+
 X0 = {"a": np.array(0.5), "b": np.array([[1.0, 2.0]])}
 METHODS = able("constraints")
 

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from dmin_core import _differences as differences
 
+pytestmark = pytest.mark.numpy
+
 EPS = np.finfo(float).eps
 EPS32 = float(np.finfo(np.float32).eps)
 X = np.array([0.3, -2.0, 0.0, 40.0])

@@ -378,6 +378,7 @@ def test_the_example_backend_does_what_its_page_shows(example, monkeypatch):
             execute(block, namespace)
 
 
+@pytest.mark.once
 @needs_autograd
 def test_the_tests_of_the_example_backend_pass(example):
     source, target = example

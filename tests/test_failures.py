@@ -10,6 +10,8 @@ from dmin_core._failures import Failures
 from dmin_core._problem import Visit
 from dmin_core.solvers import EMBEDDED, able
 
+pytestmark = pytest.mark.numpy
+
 BAD = [math.nan, math.inf, -math.inf]
 X0 = {"a": np.array([3.0, -1.0]), "b": 2.0}
 

@@ -14,6 +14,8 @@ from dmin_core import InputError
 from dmin_core._globs import Glob, Names
 from dmin_core._leaves import flatten, paths
 
+pytestmark = pytest.mark.numpy
+
 Pair = namedtuple("Pair", ["w", "b"])
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from dmin_core import minimize
 
+pytestmark = pytest.mark.numpy
+
 SIGNS = np.array([1.0, -1.0, 1.0, -1.0])
 INPUTS = np.array([[0.5, 1.0], [-1.0, 0.2], [0.3, -0.8], [0.9, 0.4]])
 

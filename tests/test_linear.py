@@ -7,6 +7,8 @@ from scipy.sparse import csr_array
 
 from dmin_core import LinearConstraint
 
+pytestmark = pytest.mark.numpy
+
 
 @pytest.mark.parametrize("matrix", [np.eye(2), np.ones(2), csr_array(np.eye(2))], ids=["dense", "row", "sparse"])
 def test_over_a_matrix_it_is_scipys(matrix):

@@ -8,6 +8,8 @@ import pytest
 
 from dmin_core._match import Mismatch, match
 
+pytestmark = pytest.mark.numpy
+
 Pair = namedtuple("Pair", ["w", "b"])
 
 

@@ -7,6 +7,8 @@ from dmin_core import ObjectiveError, get_backend
 from dmin_core._objective import Objective, dense_hessian, value_and_nest
 from dmin_core._tree import Tree
 
+pytestmark = pytest.mark.numpy
+
 BACKEND = get_backend("numpy")
 
 

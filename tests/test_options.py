@@ -8,6 +8,8 @@ from dmin_core import InputError, LinearConstraint, MethodError, NonlinearConstr
 from dmin_core._options import KINDS, LARGEST, check_values
 from dmin_core.solvers import SCIPY_METHODS
 
+pytestmark = pytest.mark.numpy
+
 
 def fun(x):
     return np.sum((x - 1.0) ** 2)

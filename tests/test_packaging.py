@@ -14,6 +14,7 @@ import sysconfig
 import tarfile
 import venv
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from email import message_from_bytes
 from pathlib import Path
 
@@ -133,8 +134,8 @@ def built(tmp_path_factory):
     """For each package its ``sdist`` and the ``wheel`` that was built from it, all in one folder."""
     pytest.importorskip("build", reason="needs `build`, which makes sdists and wheels")
     out = tmp_path_factory.mktemp("dist")
-    for folder in FOLDERS:
-        run(sys.executable, "-m", "build", "--outdir", out, folder)
+    with ThreadPoolExecutor(2) as pool:  # each waits for pip most of the time
+        list(pool.map(lambda folder: run(sys.executable, "-m", "build", "--outdir", out, folder), FOLDERS))
     return {
         package: {
             "sdist": out / f"{package}-{VERSION}.tar.gz",
@@ -170,6 +171,7 @@ def modules_in_tree(folder):
     return {path.relative_to(folder).as_posix() for path in package.rglob("*.py")}
 
 
+@pytest.mark.once
 @every_distribution
 def test_a_wheel_holds_its_package_and_nothing_else(folder, built):
     package = package_of(folder)
@@ -180,6 +182,7 @@ def test_a_wheel_holds_its_package_and_nothing_else(folder, built):
     assert not [name for name in files if "/tests/" in name or "__pycache__" in name]
 
 
+@pytest.mark.once
 @every_distribution
 def test_an_sdist_holds_what_its_tests_need_and_no_other_distribution(folder, built):
     files = files_in_sdist(built[package_of(folder)]["sdist"])
@@ -189,6 +192,7 @@ def test_an_sdist_holds_what_its_tests_need_and_no_other_distribution(folder, bu
     assert not strangers & {name.partition("/")[0] for name in files}
 
 
+@pytest.mark.once
 @every_plugin
 def test_pip_reads_that_a_plugin_belongs_to_its_extra_to_all_and_to_nothing_else(folder, built):
     needs = [Requirement(line) for line in metadata(built["dmin_core"]["wheel"]).get_all("Requires-Dist")]
@@ -198,12 +202,14 @@ def test_pip_reads_that_a_plugin_belongs_to_its_extra_to_all_and_to_nothing_else
     assert bring == ["all", framework_of(folder)]
 
 
+@pytest.mark.once
 @every_distribution
 def test_the_page_of_a_distribution_is_its_readme(folder, built):
     page = read_from_wheel(built[package_of(folder)]["wheel"], "METADATA").decode("utf-8").partition("\n\n")[2]
     assert page == (folder / "README.md").read_text("utf-8")
 
 
+@pytest.mark.once
 @every_plugin
 def test_a_plugin_is_entered_under_the_name_of_its_folder(folder, built):
     entries = configparser.ConfigParser(delimiters=["="])
@@ -213,10 +219,18 @@ def test_a_plugin_is_entered_under_the_name_of_its_folder(folder, built):
     assert set(backends.values()) == {folder.name}
 
 
+@pytest.mark.once
 def test_the_core_enters_nothing(built):
     """Its NumPy backend and SciPy's methods are embedded: no metadata can lose or shadow them."""
     names = files_in_wheel(built["dmin_core"]["wheel"])
     assert not [name for name in names if name.endswith("entry_points.txt")]
+
+
+@pytest.fixture(scope="module")
+def wheels(request):
+    """The folder of nox's wheels, which are under test; without nox, that of our own."""
+    given = os.environ.get("DMIN_TEST_WHEELS")
+    return Path(given) if given else request.getfixturevalue("built")["dmin_core"]["wheel"].parent
 
 
 def lend_all_but_dmin(python, lender):
@@ -248,7 +262,7 @@ def missing_here(folder):
 
 @every_plugin
 @pytest.mark.skipif(sys.platform == "win32", reason="lends packages by symbolic links, a privilege on Windows")
-def test_an_extra_installs_its_plugin_from_a_folder_of_wheels(folder, built, tmp_path):
+def test_an_extra_installs_its_plugin_from_a_folder_of_wheels(folder, wheels, tmp_path):
     if missing := missing_here(folder):
         pytest.skip(f"needs {', '.join(missing)} to lend to the new environment")
     framework = framework_of(folder)
@@ -258,7 +272,6 @@ def test_an_extra_installs_its_plugin_from_a_folder_of_wheels(folder, built, tmp
     before = f"import importlib.util as u; print(u.find_spec('dmin_core'), u.find_spec('{folder.name}'))"
     assert run(python, "-I", "-c", before).split() == ["None", "None"]
 
-    wheels = built["dmin_core"]["wheel"].parent
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--find-links", wheels]
     run(*pip, f"dmin-core[{framework}]")
 

@@ -7,6 +7,8 @@ import pytest
 
 from dmin_core import InputError, minimize
 
+pytestmark = pytest.mark.numpy
+
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed, which plot() needs")
 matplotlib.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed, which plot() needs")

@@ -9,6 +9,8 @@ from dmin_core import ObjectiveError, get_backend
 from dmin_core._problem import Problem, Stop
 from dmin_core._tree import Tree
 
+pytestmark = pytest.mark.numpy
+
 EPS = np.finfo(float).eps
 
 

@@ -16,6 +16,8 @@ tqdm = pytest.importorskip("tqdm", reason="tqdm is not installed, which progress
 
 from dmin_core import _progress  # noqa: E402 - only where there is tqdm
 
+pytestmark = pytest.mark.numpy
+
 
 class Terminal(io.StringIO):
     def isatty(self):

@@ -16,6 +16,8 @@ from dmin_core._snapshots import Keeper
 from dmin_core.solvers import DEVICE_METHODS
 from dmin_core.testing.problems import rosenbrock
 
+pytestmark = pytest.mark.numpy
+
 USABLE = [name for name, info in backends().items() if info.error is None and info.devices]
 DIFFERENTIATING = [name for name in USABLE if get_backend(name).exact_gradient]
 

@@ -12,6 +12,8 @@ from dmin_core import Interrupted, minimize
 from dmin_core._interrupts import Deferral
 from dmin_core.solvers import EMBEDDED
 
+pytestmark = pytest.mark.numpy
+
 X0 = {"a": np.array([3.0, -1.0]), "b": 2.0}
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from dmin_core import _threads, minimize
 
+pytestmark = pytest.mark.numpy
+
 
 class Library:
     """Stands in for a BLAS: a number of threads, and what it has been set to."""

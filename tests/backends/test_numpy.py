@@ -11,6 +11,8 @@ from dmin_core import InputError, minimize
 from dmin_core.testing import BackendTests
 from dmin_core.testing.problems import flat, quadratic, rosenbrock
 
+pytestmark = pytest.mark.numpy
+
 
 class TestNumpy(BackendTests):
     backend = "numpy"

@@ -10,6 +10,8 @@ from scipy.optimize import rosen, rosen_der
 import dmin_core.dict_minimize.numpy_api as api
 from dmin_core import InputError
 
+pytestmark = pytest.mark.numpy
+
 README = """
 import numpy as np
 from scipy.optimize import rosen, rosen_der

@@ -10,6 +10,8 @@ from dmin_core.solvers import able
 from dmin_core.solvers._restarts import GAVE_UP, MOST, persevere
 from dmin_core.solvers._tolerances import NOT_FINITE
 
+pytestmark = pytest.mark.numpy
+
 W = np.array([1.0, 300.0, 7.0])
 X0 = np.array([3.0, -0.7, 2.0])
 

@@ -8,6 +8,8 @@ from scipy.optimize import minimize as scipy_minimize
 from dmin_core import MethodError, minimize
 from dmin_core.solvers import EMBEDDED, SCIPY_METHODS, able
 
+pytestmark = pytest.mark.numpy
+
 # The Hessian of Rosenbrock's function is positive definite on the way from here, as dogleg wants it.
 X0 = {"head": 1.1, "tail": np.array([[1.2, 1.4]])}
 FLAT = np.array([1.1, 1.2, 1.4])
