@@ -554,7 +554,8 @@ print(json.dumps([got, expected, replayed]))
 """
 
 
-@pytest.mark.parametrize(("backend", "method"), [(b, m) for b in USABLE for m in DEVICE_METHODS])
+@pytest.mark.parametrize("method", DEVICE_METHODS)
+@pytest.mark.parametrize("backend", [pytest.param("numpy", marks=pytest.mark.once), *filter("numpy".__ne__, USABLE)])
 def test_runs_killed_while_they_write_and_while_they_compute_end_at_the_same_bits(backend, method, path):
     if not hasattr(os, "kill") or sys.platform == "win32":
         pytest.skip("this system has no SIGKILL")
