@@ -487,3 +487,58 @@ def test_an_exception_within_a_compiled_function_is_jaxs_and_has_a_note(method, 
         minimize(fun, start(), method=method)
     assert any("dmin: raised in" in note for note in getattr(caught.value, "__notes__", ["dmin: raised in"]))
     np.testing.assert_allclose(np.asarray(minimize(fun, start(), method=method).x["a"]), 3.0, atol=1e-3)
+
+
+# Loops that are compiled quickly -----------------------------------------------------------------------
+
+
+QUICK = {"xla_cpu_use_fusion_emitters": False}
+
+on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="XLA's options for a CPU")
+
+
+def jaxpr_of(fun, *points):
+    return jax.jit(fun).trace(*points).jaxpr.jaxpr
+
+
+def test_a_loop_is_light_by_what_it_moves_and_what_it_joins():
+    small, large = jnp.ones(100), jnp.ones(dmin_jax.LIGHT // 8)
+
+    def repeated(times):
+        return lambda x: jax.lax.scan(lambda y, _: (jnp.sin(y) * y, None), x, length=times)[0]
+
+    assert dmin_jax._is_light(jaxpr_of(repeated(10), small))
+    assert not dmin_jax._is_light(jaxpr_of(repeated(10), large))
+    assert not dmin_jax._is_light(jaxpr_of(repeated(dmin_jax.LIGHT), small))
+    arrays, numbers = dmin_jax.MANY
+    for pieces, size, light in ((arrays + 1, numbers, False), (arrays + 1, 2, True), (arrays, numbers, True)):
+        joined = jaxpr_of(lambda *x: jnp.concatenate(x), *[jnp.ones(size)] * pieces)
+        assert dmin_jax._is_light(joined) is light
+
+
+@on_cpu
+@pytest.mark.parametrize("light", [True, False])
+def test_the_answer_and_the_one_trace_are_those_of_either_way_to_compile(light, monkeypatch):
+    asked = []
+    monkeypatch.setattr(dmin_jax, "_quick_options", lambda: QUICK)
+    monkeypatch.setattr(dmin_jax, "_is_light", lambda jaxpr: asked.append(jaxpr.eqns) or light)
+    fun = counting(bowl)
+    res = [minimize(fun, start(), method="device-lbfgs") for _ in range(2)]
+    assert fun.calls == 1
+    assert len(asked) == 1
+    for each in res:
+        np.testing.assert_allclose(each.x["b"], 3.0, atol=1e-5)
+    assert res[0].fun == res[1].fun
+
+
+@on_cpu
+def test_an_option_that_xla_does_not_have_is_not_used(monkeypatch):
+    def refuse(*args, compiler_options=None, **named):
+        raise RuntimeError("INVALID_ARGUMENT: No such compile option")
+
+    choose = dmin_jax._quick_options.__wrapped__
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=true")
+    assert choose() == {}, "the user's own choice"
+    monkeypatch.delenv("XLA_FLAGS")
+    monkeypatch.setattr(jax, "jit", refuse)
+    assert choose() == {}

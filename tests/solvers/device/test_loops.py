@@ -16,6 +16,9 @@ def test_a_nest_is_packed_into_its_points_and_two_vectors():
     nest = {"point": (point,), "numbers": numbers, "integer": np.int32(2**30 + 1), "truth": np.asarray(True)}
     packing = loops.Packing(nest, [point])
     packed = packing.pack(nest, host)
+    for one, other in zip(packed, packing.pack_on_host(nest), strict=True):
+        assert one.dtype == other.dtype
+        assert np.array_equal(one, other)
     assert len(packed) == packing.count == 3
     assert packed[0] is point
     assert [each.dtype for each in packed[1:]] == [np.float32, np.int32]
