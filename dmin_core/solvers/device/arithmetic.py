@@ -58,11 +58,6 @@ class Host:
         return a / b if b else math.nan
 
     @staticmethod
-    def total(values: Any) -> float:
-        """The sum of a small array."""
-        return float(values.sum())
-
-    @staticmethod
     def sqrt(a: float) -> float:
         """Square root; nan of nan."""
         return math.sqrt(a)
@@ -159,10 +154,6 @@ class Traced:
     def ratio(a: Any, b: Any) -> Any:
         """``a / b``, not finite where there is none."""
         return a / b
-
-    def total(self, values: Any) -> Any:
-        """The sum of a small array."""
-        return self.small.sum(values)
 
     def as_array(self, values: Any) -> Any:
         """A small array of scalars."""

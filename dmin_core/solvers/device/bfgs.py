@@ -40,7 +40,7 @@ class Known(NamedTuple):
 class Bfgs(Descent):
     """The method over points of one kind. The history is one (n, n) array.
 
-    A trial's ``pair`` is ``([Hg, Hy],)``, its ``products`` are [[gᵀHg, gᵀHy], [yᵀHg, yᵀHy]] and ‖y‖².
+    A trial's ``kept`` is ``([Hg, Hy],)``, its ``products`` are [[gᵀHg, gᵀHy], [yᵀHg, yᵀHy]] and ‖y‖².
 
     Parameters
     ----------
@@ -62,8 +62,7 @@ class Bfgs(Descent):
     def _standing(self, state: State) -> Trial:
         """The start of a search as a trial, for a search that finds nothing lower."""
         zero = self.a.number(0.0)
-        products = (self.a.zeros(2, 2), zero) if self.early else ()
-        return Trial(state.x, state.g, state.f, zero, state.gg, state.largest, products, zero, ())
+        return Trial(state.x, state.g, state.f, zero, state.gg, state.largest, (), zero, ())
 
     def _try(self, state: State, t: Any) -> Trial:
         dot = self.vectors.dot
@@ -83,7 +82,7 @@ class Bfgs(Descent):
         """The trial with what the next direction takes."""
         square, images, products = self._products(state, trial.g)
         _, (yy,), products = self.observe(None, [square], products)
-        return trial._replace(products=(products, yy), pair=images)
+        return trial._replace(products=(products, yy), kept=images)
 
     def _products(self, state: State, g: Point) -> tuple[Any, tuple[Any], Any]:
         """‖y‖², H times g and y, and the products of these with g and y."""
@@ -94,7 +93,7 @@ class Bfgs(Descent):
 
     def _turn(self, state: State, trial: Trial, anew: Any) -> tuple[tuple[Any, ...], Known, Point, Any]:
         a, (matrix,), fresh = self.a, state.history, state.memory.size == 0
-        if not self.early:
+        if not trial.products:
             trial = self._learn(state, trial)
         products, yy = trial.products
         ghg, ghy, yhy = (a.number(products[i, j]) for i, j in ((0, 0), (0, 1), (1, 1)))
@@ -164,7 +163,7 @@ class Bfgs(Descent):
         """The direction, and the two factors, (2, n) each, whose product is what H changes by."""
         of_hg, of_hy, of_s, none, cross, corner = weights
         xp, a = self.xp, self.a
-        (images,) = trial.pair
+        (images,) = trial.kept
         rows = xp.concat([images, s[None, :]])
         matrix = a.small.reshape(a.as_array([of_hg, of_hy, of_s, none, none, cross, none, cross, corner]), (3, 3))
         made = self.times(self.beside(matrix), rows)

@@ -113,27 +113,22 @@ def remember(a: Any, memory: Memory, products: Any, r: Any, ss: Any, sy: Any, yy
     )
 
 
-def remember_free(a: Any, memory: Memory, products: Any, r: Any) -> Memory:
+def remember_free(a: Any, memory: Memory, products: Any, ss: Any, r: Any) -> Memory:
     """The same over the free variables of a bounded problem, which are others at every iteration.
 
     Parameters
     ----------
-    products : (2m + 3, m + 3)
-        Rows: the steps, the changes of the gradient, the new s, y and g. Columns: the changes, the new g, y and s. All
-        over the variables that are free now.
+    products : (2m + 1, m + 1)
+        The history, with the pair and the gradient in it, times the changes of the gradient and the gradient, over the
+        variables that are free now.
+    ss : scalar
+        sᵀs of the new pair, likewise.
     r : scalar
         As for `remember`.
     """
     m = memory.sy.shape[0]
-    slots = a.slots(m)
-    one = a.small.where(slots == memory.slot, a.number(1.0), a.number(0.0))
-    others = 1.0 - one
-    kept, corner = others[:, None] * others, one[:, None] * one
-    s_y, y_y = products[:m, m + 1] * others, products[m : 2 * m, m + 1] * others
-    matrix = products[:m, :m] * kept + s_y[:, None] * one + products[2 * m, m + 1] * corner
-    yy = products[m : 2 * m, :m] * kept + y_y[:, None] * one + one[:, None] * y_y + products[2 * m + 1, m + 1] * corner
-    sg = products[:m, m] * others + products[2 * m, m] * one
-    yg = products[m : 2 * m, m] * others + products[2 * m + 1, m] * one
+    matrix, yy, sg, yg = products[:m, :m], products[m : 2 * m, :m], products[:m, m], products[m : 2 * m, m]
+    slots, here = a.slots(m), a.place(m, memory.slot)
     identity = a.small.where(slots[:, None] == slots, a.number(1.0), a.number(0.0))
     sy, squares = _sums(a, matrix * identity), _sums(a, yy * identity)
     good = a.small.where(sy > a.eps * squares, a.number(1.0), a.number(0.0))
@@ -141,9 +136,9 @@ def remember_free(a: Any, memory: Memory, products: Any, r: Any) -> Memory:
     older = a.small.where(age[:, None] <= age, a.number(1.0), a.number(0.0))
     both = good[:, None] * good
     inverse = a.small.linalg.inv(matrix * older * both + identity * (1.0 - good)) * both
-    newest = a.total(good * one) > 0.0
-    latest = (products[2 * m, m + 2], products[2 * m, m + 1], products[2 * m + 1, m + 1])
-    scale, stretch = a.choose(newest, _scale(a, memory, r, *latest), (memory.scale, memory.stretch))
+    newest = a.entry(good, here) > 0.0
+    known = memory.scale, memory.stretch
+    scale, stretch = a.choose(newest, _scale(a, memory, r, ss, a.entry(sy, here), a.entry(squares, here)), known)
     more = a.pick(newest, 1, 0)
     size = a.minimum(memory.size + more, m)
     slot = (memory.slot + more) % m

@@ -52,8 +52,8 @@ class Trial(NamedTuple):
         The largest number of the gradient, projected where there are bounds.
     t : scalar
         How far along the direction.
-    pair : tuple
-        Vectors of the method's own.
+    kept : tuple
+        Arrays of the method's own.
     products : tuple
         Inner products of the method's own, on the host where Python runs the loop; () where they are not taken `early`.
     """
@@ -66,7 +66,7 @@ class Trial(NamedTuple):
     largest: Any
     products: Any
     t: Any
-    pair: Any
+    kept: Any
 
 
 class State(NamedTuple):

@@ -43,8 +43,9 @@ class Lbfgs(Descent):
     **parts
         `Descent`'s.
 
-    Its trials' ``products`` are the history times g, (2m + 1,), ‖s‖² and ‖y‖²; with bounds `_free_products`. Their
-    ``pair`` is the step s and the change y of the gradient, or while they have not been learnt from s alone.
+    Its trials' ``products`` are the history times g, (2m + 1,), ‖s‖² and ‖y‖²; with bounds `_free_products` and ‖s‖².
+    ``kept`` is the step s where Python runs the loop, where products are taken `early` the change y of the gradient too,
+    or with bounds the history.
     """
 
     def __init__(self, m: int, **parts: Any) -> None:
@@ -60,12 +61,8 @@ class Lbfgs(Descent):
 
     def _standing(self, state: State) -> Trial:
         """The start of a search as a trial, for a search that finds nothing lower."""
-        a, m = self.a, self.m
-        zero = a.number(0.0)
-        products: tuple[Any, ...] = ()
-        if self.early:
-            products = (a.zeros(2 * m + 1), zero, zero) if self.bounds is None else (a.zeros(2 * m + 3, m + 3),)
-        return Trial(state.x, state.g, state.f, zero, state.gg, state.largest, products, zero, ())
+        zero = self.a.number(0.0)
+        return Trial(state.x, state.g, state.f, zero, state.gg, state.largest, (), zero, ())
 
     def _try(self, state: State, t: Any) -> Trial:
         xp, vectors, dot = self.xp, self.vectors, self.vectors.dot
@@ -82,39 +79,48 @@ class Lbfgs(Descent):
             along = tuple(xp.where(free == kept, d, d * 0.0) for free, kept, d in zip(ahead, x, state.d, strict=True))
             span = subtract(vectors.project(subtract(x, g)), x)
         scalars, products = [dot(g, along), dot(g, g), *vectors.extremes(span)], None
-        pair: tuple[Point, ...] = (s,)
+        # Compiled, the step is computed again when it is wanted: to carry it through the search would cost more.
+        kept: tuple[Any, ...] = (s,) if self.a.eager else ()
         if self.early:
             y = subtract(g, state.g)
-            pair, (products, *more) = (s, y), self._products(state.history, x, g, s, y)
+            history, kept = state.history, (s, y)
+            if self.bounds is not None:
+                # The state's is not written into before the search has ended: a checkpoint may be taken of it.
+                kept = history = self._rewritten(state, g, s, y)
+            products, *more = self._products(history, x, g, s, y)
             scalars += more
         f, (slope, gg, top, bottom, *more), products = self.observe(value, scalars, products)
         largest = self.a.maximum(top, -bottom)
-        # Compiled, the step is computed again when it is wanted: to carry it through the search would cost more.
-        pair = pair if self.a.eager else ()
-        return Trial(x, g, f, slope, gg, largest, (products, *more) if self.early else (), t, pair)
+        return Trial(x, g, f, slope, gg, largest, (products, *more) if self.early else (), t, kept)
 
     def _products(self, history: Any, x: Point, g: Point, s: Point, y: Point) -> list[Any]:
-        """What the gradient and the pair make with the history, and the pair with itself."""
-        if self.bounds is not None:
-            return [self._free_products(history, x, g, s, y)]
-        return [self._times(history, g), self.vectors.dot(s, s), self.vectors.dot(y, y)]
+        """What the gradient makes with the history, and the pair with itself; with bounds over the free variables."""
+        dot = self.vectors.dot
+        if self.bounds is None:
+            return [self._times(history, g), dot(s, s), dot(y, y)]
+        free = self.vectors.free(x, g)
+        return [self._free_products(history, free), dot(multiply(free, s), s)]
 
     def _turn(self, state: State, trial: Trial, anew: Any) -> tuple[tuple[Any, ...], Any, Point, Any]:
-        s, y = self._pair(state, trial)
-        history = self._write(state, trial.g, s, y)
-        if not self.early:
+        learnt = bool(trial.products)
+        if learnt and self.bounds is not None:
+            history = trial.kept
+        else:
+            s, y = self._pair(state, trial)
+            history = self._write(state, trial.g, s, y)
+        if not learnt:
             # With the pair in it: a compiler would copy the history to multiply what it was before.
             products, *scalars = self._products(history, trial.x, trial.g, s, y)
             _, scalars, products = self.observe(None, scalars, products)
             trial = trial._replace(products=(products, *scalars))
-        memory = self._remember(state, trial)
+        memory = self._remember(state, trial, learnt)
         d, slope, memory = self._direct(trial, history, memory, anew)
         return history, memory, d, slope
 
     def _pair(self, state: State, trial: Trial) -> tuple[Point, Point]:
         """The step and the change of the gradient: zeros where a search found nothing."""
-        s, *kept = trial.pair or (self._step(state, trial),)
-        return s, kept[0] if kept else subtract(trial.g, state.g)
+        s, *known = trial.kept or (self._step(state, trial),)
+        return s, known[0] if known else subtract(trial.g, state.g)
 
     def _step(self, state: State, trial: Trial) -> Point:
         return scale(trial.t, state.d) if self.bounds is None else subtract(trial.x, state.x)
@@ -127,15 +133,25 @@ class Lbfgs(Descent):
             for history, a, b, c in zip(state.history, s, y, g, strict=True)
         )
 
-    def _remember(self, state: State, trial: Trial) -> Memory:
+    def _rewritten(self, state: State, g: Point, s: Point, y: Point) -> tuple[Any, ...]:
+        """The same as arrays of its own."""
+        xp, k, m, rows = self.xp, state.memory.slot, self.m, []
+        for history, *new in zip(state.history, s, y, g, strict=True):
+            a, b, c = (xp.expand_dims(each, axis=0) for each in new)
+            steps, changes = history[:m, ...], history[m : 2 * m, ...]
+            parts = [steps[:k, ...], a, steps[k + 1 :, ...], changes[:k, ...], b, changes[k + 1 :, ...], c]
+            rows.append(xp.concat(parts))
+        return tuple(rows)
+
+    def _remember(self, state: State, trial: Trial, learnt: bool) -> Memory:
         a, memory, t, m = self.a, state.memory, trial.t, self.m
         r = a.ratio(trial.slope - state.slope, -t * state.slope)
         if self.bounds is not None:
-            return coefficients.remember_free(a, memory, trial.products[0], r)
+            return coefficients.remember_free(a, memory, *trial.products, r)
         products, ss, yy = trial.products
         sy, sg = t * (trial.slope - state.slope), t * trial.slope
         # The history has the pair in it, or else the gradient from before.
-        yg = trial.gg - products[2 * m] if self.early else a.entry(products[m : 2 * m], a.place(m, memory.slot))
+        yg = trial.gg - products[2 * m] if learnt else a.entry(products[m : 2 * m], a.place(m, memory.slot))
         return coefficients.remember(a, memory, products[: 2 * m], r, ss, sy, yy, sg, yg)
 
     def _direct(self, trial: Trial, history: Any, memory: Memory, anew: Any) -> tuple[Point, Any, Memory]:
@@ -176,29 +192,19 @@ class Lbfgs(Descent):
 
     # -- bounds ---------------------------------------------------------------------------------------------
 
-    def _free_products(self, history: tuple[Any, ...], x: Point, g: Point, s: Point, y: Point) -> Any:
-        """(2m + 3, m + 3): the steps, the changes, s, y and g, times the changes, g, y and s over free variables."""
+    def _free_products(self, history: tuple[Any, ...], free: Point) -> Any:
+        """(2m + 1, m + 1): the history times the changes and the gradient, over the free variables."""
         xp, m, parts = self.xp, self.m, []
-        for rows, free, b, c, e in zip(history, self.vectors.free(x, g), g, s, y, strict=True):
-            if free.ndim != 1:
-                parts.append(self._shaped_products(rows[: 2 * m, ...], free, b, c, e))
-                continue
-            flat = [xp.reshape(free * each, (1, -1)) for each in (b, e, c)]
-            known = xp.reshape(rows[: 2 * m, ...], (2 * m, -1))
-            right = xp.concat([known[m:, :] * xp.reshape(free, (1, -1)), *flat])
-            left = xp.concat([known, *(xp.reshape(each, (1, -1)) for each in (c, e, b))])
-            parts.append(xp.matmul(left, xp.matrix_transpose(right)))
+        for rows, each in zip(history, free, strict=True):
+            right = rows[m:, ...] * each
+            if each.ndim == 1:
+                parts.append(xp.matmul(rows, xp.matrix_transpose(right)))
+            else:  # sharded, which could become vectors only in one place
+                every = list(range(1, rows.ndim))
+                parts.append(xp.tensordot(rows, right, axes=(every, every)))
         return sum_of(parts)
-
-    def _shaped_products(self, known: Any, free: Any, b: Any, c: Any, e: Any) -> Any:
-        """The same of arrays that are no vectors, for sharded ones could become vectors only in one place."""
-        xp = self.xp
-        c, e, b = (xp.expand_dims(each, axis=0) for each in (c, e, b))
-        right = xp.concat([known[self.m :, ...] * free, free * b, free * e, free * c])
-        every = list(range(1, known.ndim))
-        return xp.tensordot(xp.concat([known, c, e, b]), right, axes=(every, every))
 
     def _free_square(self, trial: Trial) -> Any:
         """‖g‖² over the free variables."""
         # NumPy's float64 scalars, unlike Python's floats, would make float64 of float32 vectors.
-        return trial.gg if self.bounds is None else self.a.number(trial.products[0][2 * self.m + 2, self.m])
+        return trial.gg if self.bounds is None else self.a.number(trial.products[0][2 * self.m, self.m])

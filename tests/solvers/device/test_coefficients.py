@@ -43,9 +43,9 @@ class Run:
         r = float(np.exp(self.rng.normal()))
         self.adapt(self.free * s, self.free * y, r)
         if by_free:
-            left = np.vstack([self.history, s, y, g])
-            right = self.free * np.vstack([self.history[m:], g, y, s])
-            self.memory = remember_free(HOST, self.memory, left @ right.T, r)
+            self.history[k], self.history[k + m] = s, y
+            left, right = np.vstack([self.history, g]), np.vstack([self.history[m:], g])
+            self.memory = remember_free(HOST, self.memory, left @ (self.free * right).T, self.free @ s**2, r)
         else:
             self.memory = remember(HOST, self.memory, self.history @ g, r, s @ s, s @ y, y @ y, s @ g, y @ g)
         self.history[k], self.history[k + m] = s, y

@@ -89,7 +89,7 @@ def test_many_variables_have_the_history_multiplied_once_a_search(monkeypatch, c
 
     late = run()
     assert late.nfev > late.nit + 2  # searches had more than one trial
-    products = (2 * m + 3) * (m + 3) if bounded else 2 * m + 3
+    products = (2 * m + 1) * (m + 1) + 1 if bounded else 2 * m + 3
     assert reads.count((4,)) == late.nfev
     assert reads.count((products,)) == late.nit + 1
     monkeypatch.setattr(_device_problem, "is_accelerator", lambda device: True)
