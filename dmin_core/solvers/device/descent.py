@@ -78,6 +78,8 @@ class State(NamedTuple):
         First, since its memory is what a stretch hands on.
     x, g, d : point
         Where the run is, the gradient and the direction there.
+    free : point
+        1 for the variables that the gradient does not hold at a bound, 0 for the others; () where there are no bounds.
     memory : NamedTuple
         What the method knows beside the history; ``size`` of it is 0 where that is nothing.
     f, slope, t : scalar
@@ -93,6 +95,7 @@ class State(NamedTuple):
     x: Point
     g: Point
     d: Point
+    free: Point
     memory: Any
     f: Any
     slope: Any
@@ -125,6 +128,8 @@ class Descent:
     put_row, add_to : callable
         ``put_row(array, k, row)`` and ``add_to(array, increment)``, with which a history is written: in place where
         that can be.
+    branch : callable
+        ``branch(predicate, true, false, operands)``: one of two functions.
     beside : callable
         From coefficients to an array that multiplies the history.
     bounds : pair of points, or None
@@ -144,6 +149,7 @@ class Descent:
         loop: Callable[..., Any],
         put_row: Callable[..., Any],
         add_to: Callable[..., Any],
+        branch: Callable[..., Any],
         beside: Callable[[Any], Any],
         bounds: tuple[Point, Point] | None = None,
         early: bool = False,
@@ -152,7 +158,7 @@ class Descent:
         self.a, self.xp = arithmetic, xp
         self.evaluate, self.observe, self.record, self.loop = evaluate, observe, record, loop
         self.put_row, self.add_to, self.beside, self.bounds = put_row, add_to, beside, bounds
-        self.early = early
+        self.early, self.branch = early, branch
         self.times: Callable[..., Any] = xp.matmul if times is None else times
         self.vectors = Vectors(xp, self.times, bounds)
 
@@ -170,7 +176,7 @@ class Descent:
         """Evaluate at a step ``t``: value, slope and gradient; and where they are read `early`, the products."""
         raise NotImplementedError
 
-    def _turn(self, state: State, trial: Trial, anew: Any) -> tuple[tuple[Any, ...], Any, Point, Any]:
+    def _turn(self, state: State, trial: Trial, free: Point, anew: Any) -> tuple[tuple[Any, ...], Any, Point, Any]:
         """History, memory, the next direction and the slope along it; ``anew``: all but -g is to be forgotten."""
         raise NotImplementedError
 
@@ -180,8 +186,23 @@ class Descent:
         """The state before the first evaluation, whose search is along a direction of zeros."""
         a = self.a
         zero, none = a.number(0.0), a.count(0)
+        free = () if self.bounds is None else zeros
         return State(
-            history, x, zeros, zeros, self._memory(), zero, zero, zero, zero, zero, a.number(-1.0), none, none, none
+            history,
+            x,
+            zeros,
+            zeros,
+            free,
+            self._memory(),
+            zero,
+            zero,
+            zero,
+            zero,
+            zero,
+            a.number(-1.0),
+            none,
+            none,
+            none,
         )
 
     def iterate(self, state: State, limits: Limits, log: Any) -> tuple[State, Any]:
@@ -206,13 +227,15 @@ class Descent:
         why = a.pick(trial.largest <= limits.gtol, GRADIENT, why)
         why = a.pick(a.isfinite(trial.f) & a.isfinite(trial.gg), why, START)
 
-        history, memory, d, slope = self._turn(state, trial, still)
+        free = () if self.bounds is None else self.vectors.free(trial.x, trial.g)
+        history, memory, d, slope = self._turn(state, trial, free, still)
         t = a.pick(memory.size == 0, a.minimum(1.0, a.ratio(FIRST_STEP, a.sqrt(trial.gg))), 1.0)
         return State(
             history,
             trial.x,
             trial.g,
             d,
+            free,
             memory,
             trial.f,
             slope,

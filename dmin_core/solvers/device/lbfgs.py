@@ -25,6 +25,7 @@ size, more than all the rest of the iteration moves.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from . import coefficients
@@ -44,8 +45,8 @@ class Lbfgs(Descent):
         `Descent`'s.
 
     Its trials' ``products`` are the history times g, (2m + 1,), ‖s‖² and ‖y‖²; with bounds `_free_products` and ‖s‖².
-    ``kept`` is the step s where Python runs the loop, where products are taken `early` the change y of the gradient too,
-    or with bounds the history.
+    ``kept`` is the step s where Python runs the loop, where products are taken `early` the change y of the gradient
+    too, or with bounds the history.
     """
 
     def __init__(self, m: int, **parts: Any) -> None:
@@ -87,35 +88,54 @@ class Lbfgs(Descent):
             if self.bounds is not None:
                 # The state's is not written into before the search has ended: a checkpoint may be taken of it.
                 kept = history = self._rewritten(state, g, s, y)
-            products, *more = self._products(history, x, g, s, y)
+            products, *more = self._products(history, vectors.free(x, g) if self.bounds else (), g, s, y)
             scalars += more
         f, (slope, gg, top, bottom, *more), products = self.observe(value, scalars, products)
         largest = self.a.maximum(top, -bottom)
         return Trial(x, g, f, slope, gg, largest, (products, *more) if self.early else (), t, kept)
 
-    def _products(self, history: Any, x: Point, g: Point, s: Point, y: Point) -> list[Any]:
+    def _products(self, history: Any, free: Point, g: Point, s: Point, y: Point) -> list[Any]:
         """What the gradient makes with the history, and the pair with itself; with bounds over the free variables."""
         dot = self.vectors.dot
         if self.bounds is None:
             return [self._times(history, g), dot(s, s), dot(y, y)]
-        free = self.vectors.free(x, g)
         return [self._free_products(history, free), dot(multiply(free, s), s)]
 
-    def _turn(self, state: State, trial: Trial, anew: Any) -> tuple[tuple[Any, ...], Any, Point, Any]:
-        learnt = bool(trial.products)
-        if learnt and self.bounds is not None:
+    def _turn(self, state: State, trial: Trial, free: Point, anew: Any) -> tuple[tuple[Any, ...], Any, Point, Any]:
+        if trial.products and self.bounds is not None:
             history = trial.kept
         else:
             s, y = self._pair(state, trial)
             history = self._write(state, trial.g, s, y)
-        if not learnt:
-            # With the pair in it: a compiler would copy the history to multiply what it was before.
-            products, *scalars = self._products(history, trial.x, trial.g, s, y)
-            _, scalars, products = self.observe(None, scalars, products)
-            trial = trial._replace(products=(products, *scalars))
-        memory = self._remember(state, trial, learnt)
-        d, slope, memory = self._direct(trial, history, memory, anew)
-        return history, memory, d, slope
+        if trial.products:
+            memory, gg = self._remember(state, trial, trial.products, known=False)
+        elif self.bounds is None:
+            memory, gg = self._learn(state, trial, history, free, s, y)
+        else:
+            changed = self.xp.astype(self.vectors.differ(free, state.free), trial.x[0].dtype)
+            _, (changed,), _ = self.observe(None, [changed], None)
+            whole, more = (functools.partial(way, state, trial) for way in (self._learn, self._learn_more))
+            memory, gg = self.branch(changed > 0.0, whole, more, (history, free, s, y))
+        d, slope, memory = self._direct(gg, history, memory, anew)
+        return history, memory, d if self.bounds is None else multiply(free, d), slope
+
+    def _learn(self, state: State, trial: Trial, history: Any, free: Point, s: Point, y: Point) -> tuple[Memory, Any]:
+        """The memory with a pair more, which is in the history, and ‖g‖²."""
+        products, *scalars = self._products(history, free, trial.g, s, y)
+        _, scalars, products = self.observe(None, scalars, products)
+        return self._remember(state, trial, (products, *scalars), known=True)
+
+    def _learn_more(
+        self, state: State, trial: Trial, history: Any, free: Point, s: Point, y: Point
+    ) -> tuple[Memory, Any]:
+        """The same, where the free variables are those of the iteration before: by products with g alone."""
+        a, m, dot = self.a, self.m, self.vectors.dot
+        scalars = [dot(s, s), dot(s, y), dot(multiply(free, y), y)]
+        _, scalars, products = self.observe(None, scalars, self._times(history, multiply(free, trial.g)))
+        here, r = a.place(m, state.memory.slot), self._curvature(state, trial)
+        of_pair = [a.entry(each, here) for each in (products[:m], products[m : 2 * m])]
+        memory = coefficients.remember(a, state.memory, products[: 2 * m], r, *scalars, *of_pair)
+        return memory, a.number(products[2 * m])
 
     def _pair(self, state: State, trial: Trial) -> tuple[Point, Point]:
         """The step and the change of the gradient: zeros where a search found nothing."""
@@ -143,22 +163,26 @@ class Lbfgs(Descent):
             rows.append(xp.concat(parts))
         return tuple(rows)
 
-    def _remember(self, state: State, trial: Trial, learnt: bool) -> Memory:
-        a, memory, t, m = self.a, state.memory, trial.t, self.m
-        r = a.ratio(trial.slope - state.slope, -t * state.slope)
-        if self.bounds is not None:
-            return coefficients.remember_free(a, memory, *trial.products, r)
-        products, ss, yy = trial.products
-        sy, sg = t * (trial.slope - state.slope), t * trial.slope
-        # The history has the pair in it, or else the gradient from before.
-        yg = trial.gg - products[2 * m] if learnt else a.entry(products[m : 2 * m], a.place(m, memory.slot))
-        return coefficients.remember(a, memory, products[: 2 * m], r, ss, sy, yy, sg, yg)
+    def _curvature(self, state: State, trial: Trial) -> Any:
+        """That along the direction over what H gave it."""
+        return self.a.ratio(trial.slope - state.slope, -trial.t * state.slope)
 
-    def _direct(self, trial: Trial, history: Any, memory: Memory, anew: Any) -> tuple[Point, Any, Memory]:
+    def _remember(self, state: State, trial: Trial, learnt: Any, known: bool) -> tuple[Memory, Any]:
+        """The memory with a pair more, and ‖g‖²; ``known``: the history had the pair in it when it was multiplied."""
+        a, memory, t, m, r = self.a, state.memory, trial.t, self.m, self._curvature(state, trial)
+        if self.bounds is not None:
+            # NumPy's float64 scalars, unlike Python's floats, would make float64 of float32 vectors.
+            products, ss = learnt
+            return coefficients.remember_free(a, memory, products, ss, r), a.number(products[2 * m, m])
+        products, ss, yy = learnt
+        sy, sg = t * (trial.slope - state.slope), t * trial.slope
+        yg = a.entry(products[m : 2 * m], a.place(m, memory.slot)) if known else trial.gg - products[2 * m]
+        return coefficients.remember(a, memory, products[: 2 * m], r, ss, sy, yy, sg, yg), trial.gg
+
+    def _direct(self, gg: Any, history: Any, memory: Memory, anew: Any) -> tuple[Point, Any, Memory]:
         """The direction -H g and the slope along it; -g where that would not lead downwards."""
         a = self.a
         memory = a.choose(anew, self._memory(), memory)
-        gg = self._free_square(trial)
         of_s, of_y, of_g = coefficients.direction(a, memory)
         slope = a.inner(of_s, memory.sg) + a.inner(of_y, memory.yg) + of_g * gg
         upwards = a.negate(slope < 0.0)
@@ -167,10 +191,7 @@ class Lbfgs(Descent):
         of_s, of_y = a.choose(upwards, (nothing, nothing), (of_s, of_y))
         of_g, slope = a.pick(upwards, a.number(-1.0), of_g), a.pick(upwards, -gg, slope)
         weights = self.beside(a.join([of_s, of_y, a.as_array([of_g])]))
-        d = self._combine(weights, history)
-        if self.bounds is not None:
-            d = multiply(self.vectors.free(trial.x, trial.g), d)
-        return d, slope, memory
+        return self._combine(weights, history), slope, memory
 
     # -- vectors --------------------------------------------------------------------------------------------
 
@@ -198,13 +219,9 @@ class Lbfgs(Descent):
         for rows, each in zip(history, free, strict=True):
             right = rows[m:, ...] * each
             if each.ndim == 1:
-                parts.append(xp.matmul(rows, xp.matrix_transpose(right)))
+                # So round, BLAS takes half the time.
+                parts.append(xp.matrix_transpose(xp.matmul(right, xp.matrix_transpose(rows))))
             else:  # sharded, which could become vectors only in one place
                 every = list(range(1, rows.ndim))
                 parts.append(xp.tensordot(rows, right, axes=(every, every)))
         return sum_of(parts)
-
-    def _free_square(self, trial: Trial) -> Any:
-        """‖g‖² over the free variables."""
-        # NumPy's float64 scalars, unlike Python's floats, would make float64 of float32 vectors.
-        return trial.gg if self.bounds is None else self.a.number(trial.products[0][2 * self.m, self.m])

@@ -66,6 +66,7 @@ class InPython:
                 observe=self.look if device.on_host else self.observe,
                 put_row=guarded,
                 add_to=adding,
+                branch=_choice,
                 beside=self.beside,
                 early=device.early,
             )
@@ -325,6 +326,7 @@ class Stretch:
                 observe=lambda value, scalars, products: (None if value is None else in_full(value), scalars, products),
                 put_row=self.backend.put_row,
                 add_to=operator.add,
+                branch=self.backend.cond,
                 beside=lambda values: values,
             )
         solver = self.make(**parts)
@@ -438,7 +440,7 @@ class Compiled:
 
     def _begin(self, numbers: _Numbers, zeros: Any, history: tuple[Any, ...]) -> Any:
         """The state before the first evaluation."""
-        others = ("product", "read", "branch") if self.second else ("observe", "put_row", "add_to", "beside")
+        others = ("product", "read", "branch") if self.second else ("observe", "put_row", "add_to", "branch", "beside")
         nothing = dict.fromkeys(("evaluate", "record", "loop", *others))
         device = self.device
         solver = self.make(arithmetic=numbers, xp=device.xp, **nothing, bounds=device.bounds)

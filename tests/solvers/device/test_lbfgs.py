@@ -91,12 +91,15 @@ def test_many_variables_have_the_history_multiplied_once_a_search(monkeypatch, c
     assert late.nfev > late.nit + 2  # searches had more than one trial
     products = (2 * m + 1) * (m + 1) + 1 if bounded else 2 * m + 3
     assert reads.count((4,)) == late.nfev
-    assert reads.count((products,)) == late.nit + 1
+    # With bounds, where the same variables are free as before, by products with the gradient alone.
+    more = reads.count((2 * m + 4,))
+    assert (more > 0) == bounded
+    assert reads.count((products,)) == late.nit + 1 - more > 0
     monkeypatch.setattr(_device_problem, "is_accelerator", lambda device: True)
     early = run()
     assert reads.count((products + 4,)) == early.nfev
     assert (products,) not in reads
-    np.testing.assert_allclose(early.history.fun[:8], late.history.fun[:8], rtol=1e-4)
+    np.testing.assert_allclose(early.history.fun[:8], late.history.fun[:8], rtol=1e-3)
 
 
 def test_few_variables_in_shared_memory_are_numpys():
