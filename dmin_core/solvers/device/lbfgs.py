@@ -12,7 +12,8 @@ decided; or, where nothing waits for an accelerator (`early`), of five, and of 2
 
 **Bounds.** Trials are projected onto the bounds, so all are feasible. Variables at a bound which the gradient pushes
 outwards are held there, and the quasi-Newton direction is that of the others: the inner products are taken over the
-free variables alone, by one more matrix product, so that the inverse approximated is the free variables' own. Bertsekas
+free variables alone, so that the inverse approximated is the free variables' own. Where these are others than before, a
+matrix product gives all of them anew; where they are the same, what is known is carried on. Bertsekas
 (1982), "Projected Newton Methods for Optimization Problems with Simple Constraints", SIAM J. Control Optim. 20(2); with
 L-BFGS, Schmidt, Kim and Sra (2011), "Projected Newton-type Methods in Machine Learning", in Optimization for Machine
 Learning, section 11.4. Any number of variables may meet or leave their bounds in one iteration, and nothing loops over
