@@ -59,11 +59,6 @@ class Bfgs(Descent):
     def _memory(self) -> Known:
         return Known(self.a.count(1 if self.given else 0))
 
-    def _standing(self, state: State) -> Trial:
-        """The start of a search as a trial, for a search that finds nothing lower."""
-        zero = self.a.number(0.0)
-        return Trial(state.x, state.g, state.f, zero, state.gg, state.largest, (), zero, ())
-
     def _try(self, state: State, t: Any) -> Trial:
         dot = self.vectors.dot
         x = step(state.x, t, state.d)

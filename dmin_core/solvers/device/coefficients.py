@@ -114,7 +114,7 @@ def remember(a: Any, memory: Memory, products: Any, r: Any, ss: Any, sy: Any, yy
 
 
 def remember_free(a: Any, memory: Memory, products: Any, ss: Any, r: Any) -> Memory:
-    """The same over the free variables of a bounded problem, which are others at every iteration.
+    """The same over the free variables of a bounded problem, which may be others than before.
 
     Parameters
     ----------

@@ -168,10 +168,6 @@ class Descent:
         """The memory that a run begins with; its ``size`` is 0 where that knows nothing."""
         raise NotImplementedError
 
-    def _standing(self, state: State) -> Trial:
-        """The start of a search as a trial, for a search that finds nothing lower."""
-        raise NotImplementedError
-
     def _try(self, state: State, t: Any) -> Trial:
         """Evaluate at a step ``t``: value, slope and gradient; and where they are read `early`, the products."""
         raise NotImplementedError
@@ -227,7 +223,7 @@ class Descent:
         why = a.pick(trial.largest <= limits.gtol, GRADIENT, why)
         why = a.pick(a.isfinite(trial.f) & a.isfinite(trial.gg), why, START)
 
-        free = () if self.bounds is None else self.vectors.free(trial.x, trial.g)
+        free = self.vectors.free(trial.x, trial.g)
         history, memory, d, slope = self._turn(state, trial, free, still)
         t = a.pick(memory.size == 0, a.minimum(1.0, a.ratio(FIRST_STEP, a.sqrt(trial.gg))), 1.0)
         return State(
@@ -262,6 +258,11 @@ class Descent:
         return result
 
     # -- the search -----------------------------------------------------------------------------------------
+
+    def _standing(self, state: State) -> Trial:
+        """The start of a search as a trial, for a search that finds nothing lower."""
+        zero = self.a.number(0.0)
+        return Trial(state.x, state.g, state.f, zero, state.gg, state.largest, (), zero, ())
 
     def _search(self, state: State, limits: Limits, first: Any, log: Any) -> Any:
         a = self.a

@@ -61,11 +61,6 @@ class Lbfgs(Descent):
             self.nothing = coefficients.empty(self.a, self.m)
         return self.nothing
 
-    def _standing(self, state: State) -> Trial:
-        """The start of a search as a trial, for a search that finds nothing lower."""
-        zero = self.a.number(0.0)
-        return Trial(state.x, state.g, state.f, zero, state.gg, state.largest, (), zero, ())
-
     def _try(self, state: State, t: Any) -> Trial:
         xp, vectors, dot = self.xp, self.vectors, self.vectors.dot
         s = scale(t, state.d)
@@ -89,7 +84,7 @@ class Lbfgs(Descent):
             if self.bounds is not None:
                 # The state's is not written into before the search has ended: a checkpoint may be taken of it.
                 kept = history = self._rewritten(state, g, s, y)
-            products, *more = self._products(history, vectors.free(x, g) if self.bounds else (), g, s, y)
+            products, *more = self._products(history, vectors.free(x, g), g, s, y)
             scalars += more
         f, (slope, gg, top, bottom, *more), products = self.observe(value, scalars, products)
         largest = self.a.maximum(top, -bottom)
@@ -103,22 +98,34 @@ class Lbfgs(Descent):
         return [self._free_products(history, free), dot(multiply(free, s), s)]
 
     def _turn(self, state: State, trial: Trial, free: Point, anew: Any) -> tuple[tuple[Any, ...], Any, Point, Any]:
-        if trial.products and self.bounds is not None:
-            history = trial.kept
-        else:
-            s, y = self._pair(state, trial)
-            history = self._write(state, trial.g, s, y)
         if trial.products:
+            history = self._write(state, trial.g, *trial.kept) if self.bounds is None else trial.kept
             memory, gg = self._remember(state, trial, trial.products, known=False)
-        elif self.bounds is None:
-            memory, gg = self._learn(state, trial, history, free, s, y)
         else:
-            changed = self.xp.astype(self.vectors.differ(free, state.free), trial.x[0].dtype)
-            _, (changed,), _ = self.observe(None, [changed], None)
-            whole, more = (functools.partial(way, state, trial) for way in (self._learn, self._learn_more))
-            memory, gg = self.branch(changed > 0.0, whole, more, (history, free, s, y))
+            s, y = self._step(state, trial), subtract(trial.g, state.g)
+            history = self._write(state, trial.g, s, y)
+            memory, gg = self._learn_after(state, trial, history, free, s, y)
         d, slope, memory = self._direct(gg, history, memory, anew)
         return history, memory, d if self.bounds is None else multiply(free, d), slope
+
+    def _step(self, state: State, trial: Trial) -> Point:
+        """That of a search: zeros where it found nothing."""
+        if trial.kept:
+            (s,) = trial.kept
+            return s
+        return scale(trial.t, state.d) if self.bounds is None else subtract(trial.x, state.x)
+
+    def _learn_after(
+        self, state: State, trial: Trial, history: Any, free: Point, s: Point, y: Point
+    ) -> tuple[Memory, Any]:
+        """The memory with a pair more, and ‖g‖², once a search has ended: the quicker way where that is enough."""
+        if self.bounds is None:
+            return self._learn(state, trial, history, free, s, y)
+        changed = self.xp.astype(self.vectors.differ(free, state.free), trial.x[0].dtype)
+        _, (changed,), _ = self.observe(None, [changed], None)
+        whole, more = (functools.partial(way, state, trial) for way in (self._learn, self._learn_more))
+        learnt: tuple[Memory, Any] = self.branch(changed > 0.0, whole, more, (history, free, s, y))
+        return learnt
 
     def _learn(self, state: State, trial: Trial, history: Any, free: Point, s: Point, y: Point) -> tuple[Memory, Any]:
         """The memory with a pair more, which is in the history, and ‖g‖²."""
@@ -137,14 +144,6 @@ class Lbfgs(Descent):
         of_pair = [a.entry(each, here) for each in (products[:m], products[m : 2 * m])]
         memory = coefficients.remember(a, state.memory, products[: 2 * m], r, *scalars, *of_pair)
         return memory, a.number(products[2 * m])
-
-    def _pair(self, state: State, trial: Trial) -> tuple[Point, Point]:
-        """The step and the change of the gradient: zeros where a search found nothing."""
-        s, *known = trial.kept or (self._step(state, trial),)
-        return s, known[0] if known else subtract(trial.g, state.g)
-
-    def _step(self, state: State, trial: Trial) -> Point:
-        return scale(trial.t, state.d) if self.bounds is None else subtract(trial.x, state.x)
 
     def _write(self, state: State, g: Point, s: Point, y: Point) -> tuple[Any, ...]:
         """The history with a pair more, and the gradient."""
@@ -172,8 +171,8 @@ class Lbfgs(Descent):
         """The memory with a pair more, and ‖g‖²; ``known``: the history had the pair in it when it was multiplied."""
         a, memory, t, m, r = self.a, state.memory, trial.t, self.m, self._curvature(state, trial)
         if self.bounds is not None:
-            # NumPy's float64 scalars, unlike Python's floats, would make float64 of float32 vectors.
             products, ss = learnt
+            # NumPy's float64 scalars, unlike Python's floats, would make float64 of float32 vectors.
             return coefficients.remember_free(a, memory, products, ss, r), a.number(products[2 * m, m])
         products, ss, yy = learnt
         sy, sg = t * (trial.slope - state.slope), t * trial.slope

@@ -54,8 +54,9 @@ class Vectors:
         return tuple(xp.minimum(xp.maximum(a, low), high) for a, low, high in zip(x, *self.bounds, strict=True))
 
     def free(self, x: Point, g: Point) -> Point:
-        """1 for variables that can go where the gradient says, 0 for those that it holds at a bound."""
-        assert self.bounds is not None
+        """1 for variables that can go where the gradient says, 0 for those held at a bound; () where there are none."""
+        if self.bounds is None:
+            return ()
         xp = self.xp
         held = (
             ((a <= low) & (b > 0.0)) | ((a >= high) & (b < 0.0))
