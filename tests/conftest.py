@@ -45,8 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--beyond-numpy"):
-        config.hook.pytest_deselected(items=[item for item in items if over_numpy_alone(item)])
-        items[:] = [item for item in items if not over_numpy_alone(item)]
+        beyond: list[pytest.Item] = []
+        alone: list[pytest.Item] = []
+        for item in items:
+            (alone if over_numpy_alone(item) else beyond).append(item)
+        config.hook.pytest_deselected(items=alone)
+        items[:] = beyond
 
 
 def over_numpy_alone(item: pytest.Item) -> bool:

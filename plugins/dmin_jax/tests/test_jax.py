@@ -494,7 +494,7 @@ def test_an_exception_within_a_compiled_function_is_jaxs_and_has_a_note(method, 
 
 QUICK = {"xla_cpu_use_fusion_emitters": False}
 
-on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="XLA's options for a CPU")
+on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="the option is one of XLA's for CPUs")
 
 
 def jaxpr_of(fun, *points):
