@@ -21,9 +21,10 @@ y large. Whether they are, a step tells that was taken, by the curvature along d
     r = (g₊ᵀd - gᵀd) / (-t gᵀd),
 
 1 where the unit step ends at the minimum along d. So γ is κ sᵀy / yᵀy, and κ √(ρ / r) is the next κ, within 1 and where
-γ is the longer of the two lengths, sᵀs / sᵀy. Steps aim a little beyond the minimum (ρ is `BEYOND`), which is good for
-steepest descent too: Raydan and Svaiter (2002), "Relaxed steepest descent and Cauchy-Barzilai-Borwein method", Comput.
-Optim. Appl. 21. What it gains is in benchmarks/RESULTS.md.
+γ is the longer of the two lengths, sᵀs / sᵀy. Steps aim beyond the minimum (ρ is `BEYOND`), which is good for steepest
+descent too: Raydan and Svaiter (2002), "Relaxed steepest descent and Cauchy-Barzilai-Borwein method", Comput. Optim.
+Appl. 21. From 2 on a unit step ends as high as it began and takes a trial more; so r is the larger of the last two, and
+steps whose r goes up and down are the shorter for it. What it gains is in benchmarks/RESULTS.md.
 
 R⁻¹ is kept, not R. When a pair comes, R gets a last column and loses its first row and column; so does the inverse of
 a triangular matrix. Rows and columns stay where they are, in slots that are used in turn: "upper triangular" is a
@@ -35,8 +36,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-BEYOND = 1.2
-"""ρ, the ratio of curvatures that γ is steered to; at 2 a unit step would end as high as it began."""
+BEYOND = 1.35
+"""ρ, the ratio of curvatures that γ is steered to."""
 
 
 class Memory(NamedTuple):
@@ -54,6 +55,8 @@ class Memory(NamedTuple):
         sᵢᵀg and yᵢᵀg.
     scale, stretch : scalar
         γ and κ.
+    r : scalar
+        That of the newest pair; ρ before the second, so that one step alone makes nothing longer.
     slot, size : int
         Where the next pair goes, and how many there are.
     """
@@ -65,6 +68,7 @@ class Memory(NamedTuple):
     yg: Any
     scale: Any
     stretch: Any
+    r: Any
     slot: Any
     size: Any
 
@@ -72,8 +76,8 @@ class Memory(NamedTuple):
 def empty(arithmetic: Any, m: int) -> Memory:
     """No pairs: H is the identity."""
     a = arithmetic
-    square, row = a.zeros(m, m), a.zeros(m)
-    return Memory(square, square, row, row, row, a.number(1.0), a.number(1.0), a.count(0), a.count(0))
+    square, row, one, none = a.zeros(m, m), a.zeros(m), a.number(1.0), a.count(0)
+    return Memory(square, square, row, row, row, one, one, a.number(BEYOND), none, none)
 
 
 def remember(a: Any, memory: Memory, products: Any, r: Any, ss: Any, sy: Any, yy: Any, sg: Any, yg: Any) -> Memory:
@@ -99,7 +103,7 @@ def remember(a: Any, memory: Memory, products: Any, r: Any, ss: Any, sy: Any, yy
     change = a.put(s_g - memory.sg, here, 0.0)
     column = a.put(-a.times(memory.inverse, change), here, 1.0) * (weight / divisor)
     across = a.put(y_g - memory.yg, here, yy) * weight
-    scale, stretch = _scale(a, memory, r, ss, sy, yy)
+    scale, stretch, r = _scale(a, memory, r, ss, sy, yy)
     return Memory(
         a.cross(memory.inverse, here, 0.0, column),
         a.cross(memory.yy, here, across, across),
@@ -108,6 +112,7 @@ def remember(a: Any, memory: Memory, products: Any, r: Any, ss: Any, sy: Any, yy
         a.put(y_g, here, weight * yg),
         a.pick(good, scale, memory.scale),
         a.pick(good, stretch, memory.stretch),
+        a.pick(good, r, memory.r),
         (memory.slot + a.pick(good, 1, 0)) % m,
         a.minimum(memory.size + a.pick(good, 1, 0), m),
     )
@@ -137,22 +142,23 @@ def remember_free(a: Any, memory: Memory, products: Any, ss: Any, r: Any) -> Mem
     both = good[:, None] * good
     inverse = a.small.linalg.inv(matrix * older * both + identity * (1.0 - good)) * both
     newest = a.entry(good, here) > 0.0
-    known = memory.scale, memory.stretch
-    scale, stretch = a.choose(newest, _scale(a, memory, r, ss, a.entry(sy, here), a.entry(squares, here)), known)
+    scaled = _scale(a, memory, r, ss, a.entry(sy, here), a.entry(squares, here))
+    scale, stretch, r = a.choose(newest, scaled, (memory.scale, memory.stretch, memory.r))
     more = a.pick(newest, 1, 0)
     size = a.minimum(memory.size + more, m)
     slot = (memory.slot + more) % m
-    return Memory(inverse, yy * both, sy * good, sg * good, yg * good, scale, stretch, slot, size)
+    return Memory(inverse, yy * both, sy * good, sg * good, yg * good, scale, stretch, r, slot, size)
 
 
-def _scale(a: Any, memory: Memory, r: Any, ss: Any, sy: Any, yy: Any) -> tuple[Any, Any]:
-    """γ and κ with a pair more."""
-    change = a.sqrt(a.ratio(BEYOND, a.minimum(a.maximum(r, BEYOND / 4.0), BEYOND * 4.0)))
+def _scale(a: Any, memory: Memory, r: Any, ss: Any, sy: Any, yy: Any) -> tuple[Any, Any, Any]:
+    """γ, κ and r with a pair more."""
+    first = memory.size == 0
+    highest = a.minimum(a.maximum(a.maximum(r, memory.r), BEYOND / 4.0), BEYOND * 4.0)
     # The first step was along the gradient, with a length that no H gave it.
-    change = a.pick(memory.size == 0, a.number(1.0), change)
+    change = a.pick(first, a.number(1.0), a.sqrt(a.ratio(BEYOND, highest)))
     longest = a.ratio(ss, sy) * a.ratio(yy, sy)
     stretch = a.minimum(a.maximum(memory.stretch * change, 1.0), longest)
-    return a.number(stretch * a.ratio(sy, yy)), a.number(stretch)
+    return a.number(stretch * a.ratio(sy, yy)), a.number(stretch), a.pick(first, memory.r, a.number(r))
 
 
 def _sums(a: Any, matrix: Any) -> Any:

@@ -34,7 +34,7 @@ class Run:
         self.x = self.rng.normal(size=n)
         self.g = self.matrix @ self.x
         self.free = np.ones(n) if free is None else free
-        self.pairs, self.stretch = [], 1.0
+        self.pairs, self.stretch, self.r = [], 1.0, BEYOND
 
     def step(self, by_free=False, backwards=False):
         s = self.rng.normal(size=self.x.size)
@@ -56,7 +56,8 @@ class Run:
     def adapt(self, s, y, r):
         """κ, by the docstring of `coefficients`; no step changes it to more than twice or less than half."""
         if s @ y > 1e-10:
-            change = np.clip(np.sqrt(BEYOND / r), 0.5, 2.0) if self.memory.size else 1.0
+            change = np.clip(np.sqrt(BEYOND / max(r, self.r)), 0.5, 2.0) if self.memory.size else 1.0
+            self.r = r if self.memory.size else BEYOND
             self.stretch = np.clip(self.stretch * change, 1.0, (s @ s) / (s @ y) / ((s @ y) / (y @ y)))
 
     def direction(self):
