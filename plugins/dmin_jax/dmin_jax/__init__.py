@@ -117,10 +117,42 @@ def _device(sharding: Any) -> str:
 
 @hookimpl
 def split(vector: Any, shapes: tuple[tuple[int, ...], ...], dtypes: tuple[Any, ...]) -> Sequence[jax.Array]:
-    # `split` is one operation, and its derivative one concatenation; slices would each be differentiated by padding.
-    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
-    pieces = jnp.split(vector, ends)
+    pieces = _pieces(vector, [math.prod(shape) for shape in shapes])
     return [piece.reshape(shape).astype(dtype) for piece, shape, dtype in zip(pieces, shapes, dtypes, strict=True)]
+
+
+FUSED = 8
+"""Of so many arrays XLA fuses a concatenation with what computes them, into one kernel, on a CPU; of more it does not."""
+
+
+def _pieces(vector: Any, sizes: Sequence[int]) -> list[Any]:
+    """Parts of a vector, whose derivative is one concatenation; slices would each be differentiated by padding.
+
+    Of many parts it is a concatenation of concatenations, with a barrier between, or XLA makes one of them again: a
+    kernel for each leaf's gradient is most of what many small leaves take, to compile and to run.
+    """
+    starts = range(0, len(sizes), FUSED)
+    if not (len(sizes) > 2 * FUSED and _passes_barriers()):
+        return list(jnp.split(vector, np.cumsum(sizes)[:-1]))
+    groups = [sizes[start : start + FUSED] for start in starts]
+    parts = jax.lax.optimization_barrier(jnp.split(vector, np.cumsum([sum(group) for group in groups])[:-1]))
+    return [piece for part, group in zip(parts, groups, strict=True) for piece in jnp.split(part, np.cumsum(group)[:-1])]
+
+
+@functools.cache
+def _passes_barriers() -> bool:
+    """Whether to put barriers: on a CPU, where this JAX differentiates them in both ways."""
+    if jax.default_backend() != "cpu":
+        return False
+
+    def through(x: jax.Array) -> jax.Array:
+        return jax.lax.optimization_barrier(x)
+
+    try:
+        jax.eval_shape(jax.hessian(through), 1.0)
+    except NotImplementedError:
+        return False
+    return True
 
 
 @hookimpl
