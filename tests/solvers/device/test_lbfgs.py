@@ -74,7 +74,7 @@ def test_many_variables_have_the_history_multiplied_once_a_search(monkeypatch, c
     fun, _ = chained(2)
     backend, m = get_backend("numpy"), 4
     x0 = {"0": np.tile(np.array([-1.25, 0.75], np.float32), _device_problem.FEW // 2 + 1)}
-    options = {"maxcor": m, "maxiter": 12, "ftol": 0.0, "gtol": 0.0}
+    options = {"maxcor": m, "maxiter": 16, "ftol": 0.0, "gtol": 0.0}
     bounds = (-1.5, 0.75) if bounded else None
     reads, original = [], backend.to_numpy
     monkeypatch.setattr(backend, "to_numpy", lambda array: reads.append(array.shape) or original(array))
