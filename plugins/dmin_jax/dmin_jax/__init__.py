@@ -122,7 +122,7 @@ def split(vector: Any, shapes: tuple[tuple[int, ...], ...], dtypes: tuple[Any, .
 
 
 FUSED = 8
-"""Of so many arrays XLA fuses a concatenation with what computes them, into one kernel, on a CPU; of more it does not."""
+"""So many arrays XLA fuses into one kernel on a CPU, with what computes them, where they are joined; not more."""
 
 
 def _pieces(vector: Any, sizes: Sequence[int]) -> list[Any]:
@@ -131,12 +131,17 @@ def _pieces(vector: Any, sizes: Sequence[int]) -> list[Any]:
     Of many parts it is a concatenation of concatenations, with a barrier between, or XLA makes one of them again: a
     kernel for each leaf's gradient is most of what many small leaves take, to compile and to run.
     """
-    starts = range(0, len(sizes), FUSED)
     if not (len(sizes) > 2 * FUSED and _passes_barriers()):
         return list(jnp.split(vector, np.cumsum(sizes)[:-1]))
-    groups = [sizes[start : start + FUSED] for start in starts]
-    parts = jax.lax.optimization_barrier(jnp.split(vector, np.cumsum([sum(group) for group in groups])[:-1]))
-    return [piece for part, group in zip(parts, groups, strict=True) for piece in jnp.split(part, np.cumsum(group)[:-1])]
+    groups = [sizes[start : start + FUSED] for start in range(0, len(sizes), FUSED)]
+    parts = _barrier(jnp.split(vector, np.cumsum([sum(group) for group in groups])[:-1]))
+    return [piece for part, group in zip(parts, groups, strict=True) for piece in _pieces(part, group)]
+
+
+def _barrier(arrays: Any) -> Any:
+    """The same arrays, and nothing before them fused with what follows."""
+    barrier: Any = jax.lax.optimization_barrier
+    return barrier(arrays)
 
 
 @functools.cache
@@ -144,12 +149,8 @@ def _passes_barriers() -> bool:
     """Whether to put barriers: on a CPU, where this JAX differentiates them in both ways."""
     if jax.default_backend() != "cpu":
         return False
-
-    def through(x: jax.Array) -> jax.Array:
-        return jax.lax.optimization_barrier(x)
-
     try:
-        jax.eval_shape(jax.hessian(through), 1.0)
+        jax.eval_shape(jax.hessian(_barrier), 1.0)
     except NotImplementedError:
         return False
     return True
