@@ -96,11 +96,14 @@ def test_a_sharded_run_gathers_no_leaf_and_ends_as_the_unsharded_one(bounds, tmp
         assert abs(sharded.fun - plain.fun) <= 1e-5 * abs(plain.fun)
         assert sharded.success and plain.success
         np.testing.assert_allclose(sharded.history.fun[:5], plain.history.fun[:5], rtol=1e-4)
-        print(json.dumps([most, sharded.nfev, plain.nfev]))
+        # Where float32 has no more digits the last search ends sooner or later, by the order in which values are summed.
+        near = plain.fun * (1 + 1e-5)
+        print(json.dumps([most, *(int(np.argmax(r.history.fun <= near)) for r in (sharded, plain))]))
         """,
         flags=f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text",
     )
     most, sharded, plain = said
+    assert 5 < sharded < 30
     assert abs(sharded - plain) <= 2
     programs = [path.read_text() for path in sorted(tmp_path.glob("*jit_dmin_loop*after_optimizations.txt"))]
     spread = [text for text in programs if "num_partitions=8" in text]
