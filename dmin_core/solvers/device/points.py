@@ -85,13 +85,13 @@ def multiply(u: Point, v: Point) -> Point:
 
 
 def scale(t: Any, u: Point) -> Point:
-    """A number times a vector."""
-    return tuple([a * t for a in u])
+    """A number times a vector: the vector itself where Python knows that the number is 1, as it is of most steps."""
+    return u if isinstance(t, float) and t == 1.0 else tuple([a * t for a in u])
 
 
 def step(u: Point, t: Any, v: Point) -> Point:
     """The vector ``u + t v``."""
-    return tuple([a + b * t for a, b in zip(u, v, strict=True)])
+    return add(u, scale(t, v))
 
 
 def negate(u: Point) -> Point:
