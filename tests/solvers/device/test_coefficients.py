@@ -36,11 +36,11 @@ class Run:
         self.free = np.ones(n) if free is None else free
         self.pairs, self.stretch, self.r = [], 1.0, BEYOND
 
-    def step(self, by_free=False, backwards=False):
+    def step(self, by_free=False, backwards=False, r=None):
         s = self.rng.normal(size=self.x.size)
         g = self.g + (self.matrix @ s) * (-1 if backwards else 1)
         y, k, m = g - self.g, self.memory.slot, self.m
-        r = float(np.exp(self.rng.normal()))
+        r = float(np.exp(self.rng.normal())) if r is None else r
         self.adapt(self.free * s, self.free * y, r)
         if by_free:
             self.history[k], self.history[k + m] = s, y
@@ -96,6 +96,21 @@ def test_the_scale_follows_the_curvature_that_steps_find_and_stays_between_two_l
     assert ((stretches >= 1.0) & (stretches <= longest * (1 + 1e-12))).all()
     for inside in (stretches == 1.0, np.isclose(stretches, longest), (stretches > 1.0) & (stretches < 0.99 * longest)):
         assert inside.any()
+
+
+def test_the_scale_grows_where_two_steps_in_turn_fell_short_and_not_where_one_did():
+    steady, varying = Run(3), Run(3)
+    for short, far in [(0.3, 0.3), (0.3, 2.5)] * 10:
+        steady.step(r=short)
+        varying.step(r=far)
+        assert varying.memory.stretch == 1.0
+    assert steady.memory.stretch > 2.0
+    again = Run(3)
+    again.step()
+    again.step(r=0.3)
+    assert again.memory.stretch == 1.0
+    again.step(r=0.3)
+    assert again.memory.stretch > 1.0
 
 
 def test_without_pairs_it_is_the_gradient_reversed():
