@@ -404,11 +404,11 @@ def test_many_leaves_come_back_in_their_dtypes():
         np.testing.assert_allclose(res.x[name], 1.0, atol=1e-4)
 
 
-def _sum_of_squares_in(leaves, dtype=float):
-    """A function of one vector that lies in so many leaves of 3 numbers, the k-th of which counts k + 1 times."""
+def sum_of_cubes_in(leaves):
+    """A function of one vector that is cut into so many leaves of 3 numbers, the k-th of which counts k + 1 times."""
 
     def fun(vector):
-        pieces = get_backend("jax").split(vector, ((3,),) * leaves, (dtype,) * leaves)
+        pieces = get_backend("jax").split(vector, ((3,),) * leaves, (vector.dtype,) * leaves)
         return sum((k + 1) * jnp.sum(piece**3) for k, piece in enumerate(pieces))
 
     return fun
@@ -418,7 +418,7 @@ def _sum_of_squares_in(leaves, dtype=float):
 @pytest.mark.parametrize("barriers", [True, False])
 def test_derivatives_are_exact_however_many_leaves_share_a_vector(leaves, barriers, monkeypatch):
     monkeypatch.setattr(dmin_jax, "_passes_barriers", lambda: barriers)
-    fun, x = _sum_of_squares_in(leaves), jnp.asarray(np.random.default_rng(0).normal(size=3 * leaves))
+    fun, x = sum_of_cubes_in(leaves), jnp.asarray(np.random.default_rng(0).normal(size=3 * leaves))
     weights = np.repeat(np.arange(1.0, leaves + 1), 3)
     near = functools.partial(np.testing.assert_allclose, rtol=1e-14)
     near(jax.grad(fun)(x), 3 * weights * x**2)
@@ -430,7 +430,7 @@ def test_gradients_of_many_small_leaves_share_kernels():
     if not dmin_jax._passes_barriers():
         pytest.skip("leaves are kept apart for CPUs alone, by a JAX that differentiates barriers")
     x = jnp.arange(600.0)
-    kernels = jax.jit(jax.grad(_sum_of_squares_in(200))).lower(x).compile().as_text().count(" fusion(")
+    kernels = jax.jit(jax.grad(sum_of_cubes_in(200))).lower(x).compile().as_text().count(" fusion(")
     assert 0 < kernels <= 200 // dmin_jax.FUSED + 1
 
 

@@ -96,8 +96,7 @@ def test_a_sharded_run_gathers_no_leaf_and_ends_as_the_unsharded_one(bounds, tmp
         assert abs(sharded.fun - plain.fun) <= 1e-5 * abs(plain.fun)
         assert sharded.success and plain.success
         np.testing.assert_allclose(sharded.history.fun[:5], plain.history.fun[:5], rtol=1e-4)
-        # Where float32 has no more digits the last search ends sooner or later, by the order in which values are
-        # summed.
+        # Where float32 has no more digits, the order of a sum decides how long the last search is.
         near = plain.fun * (1 + 1e-5)
         print(json.dumps([most, *(int(np.argmax(r.history.fun <= near)) for r in (sharded, plain))]))
         """,
