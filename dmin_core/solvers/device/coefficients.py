@@ -23,8 +23,8 @@ y large. Whether they are, a step tells that was taken, by the curvature along d
 1 where the unit step ends at the minimum along d. So γ is κ sᵀy / yᵀy, and κ √(ρ / r) is the next κ, within 1 and where
 γ is the longer of the two lengths, sᵀs / sᵀy. Steps aim beyond the minimum (ρ is `BEYOND`), which is good for steepest
 descent too: Raydan and Svaiter (2002), "Relaxed steepest descent and Cauchy-Barzilai-Borwein method", Comput. Optim.
-Appl. 21. From 2 on a unit step ends as high as it began and takes a trial more; so r is the larger of the last two, and
-steps whose r goes up and down are the shorter for it. What it gains is in benchmarks/RESULTS.md.
+Appl. 21. From r = 2 on a unit step ends as high as it began and takes a trial more; so the larger of the last two r is
+what κ goes by, and steps whose r goes up and down are the shorter for it. What it gains is in benchmarks/RESULTS.md.
 
 R⁻¹ is kept, not R. When a pair comes, R gets a last column and loses its first row and column; so does the inverse of
 a triangular matrix. Rows and columns stay where they are, in slots that are used in turn: "upper triangular" is a

@@ -132,10 +132,14 @@ def _pieces(vector: Any, sizes: Sequence[int]) -> list[Any]:
     kernel for each leaf's gradient is most of what many small leaves take, to compile and to run.
     """
     if not (len(sizes) > 2 * FUSED and _passes_barriers()):
-        return list(jnp.split(vector, np.cumsum(sizes)[:-1]))
+        return _cut(vector, sizes)
     groups = [sizes[start : start + FUSED] for start in range(0, len(sizes), FUSED)]
-    parts = _barrier(jnp.split(vector, np.cumsum([sum(group) for group in groups])[:-1]))
-    return [piece for part, group in zip(parts, groups, strict=True) for piece in _pieces(part, group)]
+    parts = _barrier(_cut(vector, [sum(group) for group in groups]))
+    return [piece for part, group in zip(parts, groups, strict=True) for piece in _cut(part, group)]
+
+
+def _cut(vector: Any, sizes: Sequence[int]) -> list[Any]:
+    return list(jnp.split(vector, np.cumsum(sizes)[:-1]))
 
 
 def _barrier(arrays: Any) -> Any:
@@ -151,7 +155,7 @@ def _passes_barriers() -> bool:
         return False
     try:
         jax.eval_shape(jax.hessian(_barrier), 1.0)
-    except NotImplementedError:
+    except NotImplementedError:  # what JAX raises for an operation without a rule: barriers had none at first
         return False
     return True
 
