@@ -170,6 +170,19 @@ def test_a_domain_need_not_be_written_as_bounds(method):
     np.testing.assert_allclose(result.x["w"], 1.0, atol=0.01)
 
 
+@pytest.mark.parametrize("method", ["L-BFGS-B", "BFGS", "CG", "SLSQP"])
+def test_a_run_towards_the_edge_of_the_domain_has_not_converged(method):
+    """The first evaluation of a fresh start is the best point again: no trial, so it shows no precision reached."""
+
+    def fun(x):
+        with np.errstate(all="ignore"):
+            return np.sum(np.log(x)), 1 / x
+
+    result = minimize(fun, np.ones(2), method=method, jac=True)
+    assert not result.success, result.message
+    assert result.jac.min() > 1
+
+
 @pytest.mark.parametrize("method", EMBEDDED)
 def test_where_all_else_fails_the_answer_is_the_start(method):
     fun = Bowl(lambda f, g: (math.nan, g), at=range(2, 9999))

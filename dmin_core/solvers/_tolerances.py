@@ -74,6 +74,8 @@ def judge(name: str, problem: Problem, report: Mapping[str, Any]) -> Mapping[str
         return report
     if report.get("status") != NO_DECREASE.get(name, -1):
         return report
+    if problem.failures.streak:  # it was failures that ended it, and they say nothing of what a step could gain
+        return report
     # A trust region whose step is too short to change x has tried nothing since. One that went to a better point where
     # its model had promised none ends at the point before.
     unmoved = name in TRUST_REGIONS and problem.best is problem.last and _is_at(report, problem.best)
