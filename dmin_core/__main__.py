@@ -30,7 +30,7 @@ def backend_row(info: BackendInfo) -> list[str]:
 def method_row(method: Method) -> list[str]:
     """One method."""
     if method.error is not None:
-        return [method.name, method.distribution, "broken (below)", "", "", ""]
+        return [method.name, method.distribution, "broken (below)", "", "", "", ""]
     second = "needs" if method.needs_hessian else "uses"
     return [
         method.name,
@@ -39,6 +39,7 @@ def method_row(method: Method) -> list[str]:
         second if method.hessp else "",
         second if method.hess else "",
         "yes" if method.bounds else "",
+        "yes" if method.constraints else "",
     ]
 
 
@@ -53,7 +54,7 @@ def main() -> None:
         )
     )
     print()
-    head = ["method", "distribution", "gradient", "product", "Hessian", "bounds"]
+    head = ["method", "distribution", "gradient", "product", "Hessian", "bounds", "constraints"]
     print(table(head, [method_row(m) for m in known.values()]))
     parts: list[BackendInfo | Method] = [*found.values(), *known.values()]
     broken = [part for part in parts if part.error is not None]

@@ -62,6 +62,7 @@ def flatten_bounds(bounds: Any, x0: Any, tree: Tree) -> tuple[Pair | None, Any]:
         elif isinstance(bounds, tuple | list) and len(bounds) == 2:
             sides.fill(sides.names.whole, *bounds)
         else:
+            _refuse_wrong_count(bounds, tree)
             raise InputError(f"bounds is a {type(bounds).__qualname__}{_length(bounds)}. {FORMS}")
         lb, ub = sides.lb, sides.ub
     highest, lowest = lb.max(), ub.min()
@@ -103,8 +104,8 @@ def _unwrapped(side: Any) -> Any:
 
 def _keep_feasible(bounds: Any, tree: Tree) -> Any:
     keep = np.asarray(bounds.keep_feasible, dtype=bool)
-    if keep.size == 1:
-        return bool(keep.ravel()[0])
+    if keep.size and (keep == keep.flat[0]).all():  # SciPy gives one bool the shape of the sides, right or wrong
+        return bool(keep.flat[0])
     each = tree.is_variable_number
     if keep.size != each.size:
         raise InputError(f"keep_feasible has {keep.size} entries for {each.size} numbers; pass one bool, or one each.")
@@ -136,6 +137,15 @@ def _as_pairs(bounds: Any, tree: Tree) -> Sequence[Any] | None:
     return [pair for pair, is_variable in zip(bounds, each.tolist(), strict=True) if is_variable]
 
 
+def _refuse_wrong_count(bounds: Any, tree: Tree) -> None:
+    """An error that says so, where it is a list of pairs but not as many as x0 has numbers."""
+    n = tree.is_variable_number.size
+    if isinstance(bounds, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in bounds):
+        raise InputError(
+            f"bounds is a {type(bounds).__name__} of {len(bounds)} pairs, and x0 holds {n} numbers. {FORMS}"
+        )
+
+
 def _is_number(side: Any) -> bool:
     return side is None or isinstance(side, int | float | np.number)
 
@@ -165,10 +175,8 @@ class _Sides:
         for entry in self.names.entries(bounds):
             pair = (None, None) if entry.value is None else entry.value
             if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise InputError(
-                    f"The bounds of {entry.name} are a {type(pair).__qualname__}{_length(pair)}; "
-                    f"expected a pair (lb, ub)."
-                )
+                given = repr(pair) if _is_number(pair) else f"a {type(pair).__qualname__}{_length(pair)}"
+                raise InputError(f"The bounds of {entry.name} are {given}; expected a pair (lb, ub).")
             if entry.part is None and self._numbers.isdisjoint(entry.leaves):
                 raise InputError(f"bounds names {entry.name}, under which x0 holds no number.")
             self.fill(entry, *pair)

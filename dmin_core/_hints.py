@@ -7,7 +7,10 @@ the core imports none, and only by words that the mistake in question, and nothi
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._problem import Problem
 
 BY_MESSAGE = (
     (
@@ -31,32 +34,110 @@ BY_MESSAGE = (
         "What JAX differentiates has no value that Python could read: leave float(), .item() and NumPy out of `fun`, "
         "and print by jax.debug.print.",
     ),
-    (r"required positional argument|positional arguments? but", "{call}"),
+    (
+        r"must be Tensor, not (numpy\.)?(ndarray|float)",
+        "x has the arrays of x0, which are NumPy's: for torch's functions make x0 of torch's (torch.tensor).",
+    ),
+    (r"required positional argument|positional arguments? but", "minimize calls {call}."),
 )
 
 NUMPY = "NumPy's functions were called in it with arrays of {backend}: use {backend}'s own."
 
 
-def hint(error: Exception, backend: str, args: tuple[Any, ...]) -> str | None:
-    """What to do about ``error``, raised by `fun`; None where that is for `error` to say.
+CALLS = {
+    "fun": "fun(x, *args)",
+    "jac": "jac(x, *args)",
+    "hess": "hess(x, *args)",
+    "hessp": "hessp(x, p, *args)",
+    "callback": "callback(intermediate_result), if its parameter has that name, or else callback(x)",
+}
+
+DERIVATIVE = "`jac` or `hess` of a constraint"
+
+
+def culprit(error: Exception, problem: Problem) -> tuple[str, str]:
+    """Which of the user's functions raised ``error``, and how it is called.
 
     Parameters
     ----------
     error : Exception
-    backend : str
-        The run's.
-    args : tuple
-        What `fun` is given after x.
+        Raised in a run of ``problem``.
+    problem : Problem
+
+    Returns
+    -------
+    str
+        ``fun`` where nothing else is known.
+    str
+        Its call, as a user would write it down.
     """
-    call = f"minimize calls fun(x, *args), with x nested as x0 is and {len(args)} further argument(s) from args=."
+    name = _name_of_culprit(error, problem)
+    if name == DERIVATIVE:
+        return name, "jac(x, *args) and hess(x, v, *args), the args being those of the constraint's dict"
+    if name not in CALLS:
+        return name, "it with x alone, nested as x0 is; what else it takes goes into 'args' of the constraint's dict"
+    call = CALLS[name]
+    named = name if name == "fun" else f"`{name}`"
+    if "*args" not in call:
+        return named, call
+    return named, f"{call}, with x nested as x0 is and {len(problem.args)} further argument(s) from args="
+
+
+def _name_of_culprit(error: Exception, problem: Problem) -> str:
+    """Told by the functions of dmin's that the exception came through, for these know whom they call."""
+    from ._combined import Combined
+    from ._objective import Given
+
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_globals.get("__name__") == f"{__package__}._callbacks":
+            return "callback"
+        if frame.f_code is Combined.__call__.__code__:
+            return str(frame.f_locals["self"].wheres[frame.f_locals["i"]])
+        if frame.f_code is Given.__call__.__code__:
+            return _name_of(frame.f_locals["self"].function, problem)
+        trace = trace.tb_next
+    return "fun"
+
+
+def _name_of(function: Any, problem: Problem) -> str:
+    for name in ("jac", "hess", "hessp"):
+        if function is getattr(problem, name):
+            return name
+    return "fun" if problem.jac is True and function is problem.objective.fun else DERIVATIVE
+
+
+def hint(error: Exception, problem: Problem) -> str | None:
+    """What to do about ``error``, raised by one of the user's functions; None where that is for `error` to say.
+
+    Parameters
+    ----------
+    error : Exception
+    problem : Problem
+        The run's.
+    """
+    backend, args = problem.tree.backend.name, problem.args
     for pattern, text in BY_MESSAGE:
         if re.search(pattern, str(error)):
-            return text.format(call=call)
+            return text.format(call=culprit(error, problem)[1])
     if isinstance(error, TypeError) and len(args) == 1 and isinstance(args[0], list):
         return "args=[…] hands the list over as one argument: write args=(a, b) for fun(x, a, b)."
+    if isinstance(error, TypeError | AttributeError) and (about_x := _about_container(str(error), problem)):
+        return about_x
     if backend != "numpy" and _raised_in(error) == "numpy":
         return NUMPY.format(backend=backend)
     return None
+
+
+def _about_container(message: str, problem: Problem) -> str | None:
+    """What x is, where the message is about a container such as x0: SciPy makes a vector of a list, dmin does not."""
+    kind = getattr(problem.tree.spec.type, "__name__", "")
+    if kind not in ("list", "tuple", "dict", "OrderedDict") or not re.search(rf"\b{kind}\b", message):
+        return None
+    first = "x" + problem.tree.variable_path(0).removeprefix("x0")
+    vector = "" if "dict" in kind.lower() else " If one vector was meant, make x0 an array: np.array(x0), or its like."
+    return f"x is a {kind}, as x0 is: compute with its leaves, such as {first}.{vector}"
 
 
 def _raised_in(error: Exception) -> str:

@@ -76,11 +76,15 @@ class Influence:
         silent = self._silent or []
         named = ", ".join(self.tree.variable_path(k) for k in silent[:5])
         more = f" and {len(silent) - 5} more" if len(silent) > 5 else ""
+        # Only NumPy's arrays are taken by the others' functions, which then compute in float32, say.
+        foreign = " If `fun` is written in another framework, make x0 of its arrays." * (
+            self.tree.backend.name == "numpy"
+        )
         warnings.warn(
             f"The gradient of `fun` with respect to {named}{more} is exactly zero {when}: `fun` does not depend on it, "
             f"or is cut off from it (a detached or converted array), or is stationary there. To have it move, leave "
             f"out of `fun` what stops gradients (detach, .item(), no_grad, stop_gradient, NumPy); if it shall not, "
-            f"name it in frozen=.",
+            f"name it in frozen=.{foreign}",
             RuntimeWarning,
             stacklevel=outside(),
         )

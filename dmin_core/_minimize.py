@@ -519,11 +519,12 @@ def _run(
 def _add_note(error: Exception, problem: Problem, method: str) -> None:
     best = "" if problem.best is None else f"; the best value so far is {problem.best.f:.10g}"
     if sys.version_info >= (3, 11):
-        from ._hints import hint
+        from ._hints import culprit, hint
 
-        found = hint(error, problem.tree.backend.name, problem.args)
+        name, found = culprit(error, problem)[0], hint(error, problem)
+        by = "" if name == "fun" else f" by {name},"
         todo = "" if found is None else f" {found}"
-        error.add_note(f"dmin: raised in {method} at evaluation {problem.nfev} of `fun`{best}.{todo}")
+        error.add_note(f"dmin: raised in {method}{by} at evaluation {problem.nfev} of `fun`{best}.{todo}")
 
 
 def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:

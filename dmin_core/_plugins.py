@@ -331,8 +331,12 @@ def _absent(name: str) -> PluginError:
             f"Backend {name!r} is not installed (installed: {', '.join(installed)}). "
             f"Install it with: pip install 'dmin-core[{EXTRAS[name]}]'"
         )
+    import difflib
+
+    near = difflib.get_close_matches(name, installed, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
     return UnknownBackendError(
-        f"Unknown backend {name!r}; installed backends are {', '.join(installed)}. "
+        f"Unknown backend {name!r}; installed backends are {', '.join(installed)}. {hint}"
         f"A backend is a distribution with an entry point in the group '{BACKENDS}'."
     )
 

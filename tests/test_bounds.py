@@ -143,10 +143,12 @@ def test_keep_feasible_is_handed_on(keep, expected):
         ((None, {"a": [0, 0], "b": 0}), NEST, r"upper bounds.*x0\['a'\] is a dict, its counterpart a list"),
         ({"c": (0, 1)}, NEST, "bounds names 'c', which x0 does not have; it has 'a', 'b'"),
         ({"a": {"w": (0, 1)}}, NEST, r"bounds names 'w', which x0\['a'\] does not have; it has 'u', 'v'"),
-        ({"a": 3}, NEST, r"bounds of x0\['a'\] are a int; expected a pair"),
+        ({"a": 3}, NEST, r"bounds of x0\['a'\] are 3; expected a pair"),
         ({"a": (0, 1, 2)}, NEST, r"bounds of x0\['a'\] are a tuple of 3; expected a pair"),
         ({"b": (2, 1)}, NEST, r"x0\['b'\]\[0\]\[0, 0\]: 2 to 1"),
         (Bounds(0, 1, keep_feasible=[True, False]), VECTOR, "keep_feasible has 2 entries for 3"),
+        (Bounds([0, 0], [1, 1]), VECTOR, r"lower bound of x0 has shape \(2,\)"),
+        ([(0, 1)] * 4, VECTOR, "bounds is a list of 4 pairs, and x0 holds 3 numbers"),
     ],
     ids=str,
 )

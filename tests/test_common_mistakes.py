@@ -4,13 +4,14 @@ Frameworks are posed by what they have in common; what is one framework's own mi
 """
 
 import importlib
+import re
 import sys
 import warnings
 
 import numpy as np
 import pytest
 
-from dmin_core import InputError, MethodError, ObjectiveError, backends, minimize
+from dmin_core import InputError, MethodError, ObjectiveError, UnknownBackendError, backends, minimize
 
 INSTALLED = [
     name for name, info in backends().items() if info.error is None and name in ("numpy", "torch", "jax", "tf")
@@ -266,6 +267,66 @@ def test_args_in_a_list(framework, x0):
     with pytest.raises(TypeError) as caught:
         minimize(lambda p, a: framework.sum((p["w"] - 3) ** 2) + a["scale"], x0, args=[3.0])
     assert "write args=(a, b)" in note_of(caught)
+
+
+@needs_notes
+@only(
+    "given, says",
+    [
+        ({"jac": lambda p, shift: p}, "by `jac`, at evaluation 1 of `fun`.*minimize calls jac(x, *args)"),
+        ({"hessp": lambda p: p, "method": "trust-ncg"}, "by `hessp`,.*minimize calls hessp(x, p, *args)"),
+        ({"callback": lambda: None}, "by `callback`,.*minimize calls callback(intermediate_result), if"),
+        ({"constraints": [{"type": "eq", "fun": lambda p, a: 0.0}]}, "by constraints[0],.*with x alone.*'args' of the"),
+        (
+            {"constraints": {"type": "eq", "fun": lambda p: p["w"][0], "jac": lambda: 0.0}},
+            "by `jac` or `hess` of a constraint,.*minimize calls jac(x, *args) and hess(x, v, *args)",
+        ),
+    ],
+    ids=["jac", "hessp", "callback", "constraint", "its jac"],
+)
+def test_the_wrong_parameters_of_another_function_than_fun(x0, square, given, says):
+    with pytest.raises(TypeError) as caught:
+        minimize(square, x0, **given)
+    assert re.search(".*".join(re.escape(part) for part in says.split(".*")), note_of(caught))
+
+
+@needs_notes
+@only(
+    "fun",
+    [lambda x: ((x - 1) ** 2).sum(), lambda x: x.sum(), lambda x: x[:, 0]],
+    ids=["arithmetic", "method", "index"],
+)
+def test_a_list_for_a_vector(framework, fun):
+    with pytest.raises((TypeError, AttributeError)) as caught:
+        minimize(fun, [framework.array(1.0), framework.array(2.0)])
+    assert "x is a list, as x0 is: compute with its leaves, such as x[0]. If one vector was meant" in note_of(caught)
+
+
+@needs_notes
+def test_a_dict_for_an_array(x0):
+    with pytest.raises(TypeError) as caught:
+        minimize(lambda p: (p - 1) ** 2, x0)
+    assert "x is a dict, as x0 is: compute with its leaves, such as x['w']." in note_of(caught)
+
+
+@torch_only
+@needs_notes
+def test_arrays_of_numpy_for_a_function_of_torch(framework):
+    with pytest.raises(TypeError) as caught:
+        minimize(lambda x: framework.sum(framework.module.exp(x)), np.zeros(2))
+    assert "x has the arrays of x0, which are NumPy's: for torch's functions make x0 of torch's" in note_of(caught)
+
+
+def test_a_number_where_differences_see_nothing():
+    """As with NumPy's x0 and a function of JAX's, which computes in float32."""
+    with pytest.warns(RuntimeWarning, match=r"exactly zero.* If `fun` is written in another framework, make x0 of its"):
+        minimize(lambda x: float(np.float32(1 + np.sum(x))), np.zeros(2))
+
+
+def test_the_name_of_a_framework_for_its_backend(square):
+    near = "Did you mean 'torch'" if "torch" in INSTALLED else "installed backends are"
+    with pytest.raises(UnknownBackendError, match=near):
+        minimize(square, {"w": np.zeros(2)}, backend="pytorch")
 
 
 def test_a_generator(framework, square):

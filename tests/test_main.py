@@ -50,6 +50,8 @@ def test_what_each_method_can_do_is_shown():
     output = run()
     assert line_of(output, "Nelder-Mead")[2:] == ["yes"]
     assert line_of(output, "trust-exact")[2:] == ["yes", "needs"]
+    assert line_of(output, "SLSQP")[2:] == ["yes", "yes", "yes"]  # gradient, bounds, constraints
+    assert line_of(output, "method")[-1] == "constraints"
     assert line_of(output, "L-BFGS-B")[2:] == ["yes", "yes"]
 
 
