@@ -167,10 +167,17 @@ class Defaults:
         pieces, start = [], 0
         for shape, dtype in zip(shapes, dtypes, strict=True):
             stop = start + math.prod(shape)
-            piece = vector[start:stop].reshape(shape)
-            pieces.append(piece if piece.dtype == dtype else piece.astype(dtype))
+            piece = self._by_name("reshape", vector[start:stop], shape)
+            pieces.append(piece if piece.dtype == dtype else self._by_name("astype", piece, dtype))
             start = stop
         return pieces
+
+    def _by_name(self, name: str, array: Any, argument: Any) -> Any:
+        """A method of NumPy's arrays, which the array API has as a function of its namespace only."""
+        method = getattr(array, name, None)
+        if method is not None:
+            return method(argument)
+        return getattr(self.backend.namespace(array), name)(array, argument)
 
     @hookimpl(trylast=True)
     def feed(self, array: Any, like: Any) -> Any:

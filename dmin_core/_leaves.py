@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from typing import Any
 
@@ -40,18 +41,24 @@ def flatten(nest: Any) -> tuple[list[Any], optree.PyTreeSpec]:
 _LEAVES: set[type] = {float, int, bool, complex, str, bytes, type(None)}
 """Classes known to be no containers."""
 
+_registering = threading.RLock()
+"""A class may be registered once only, by whichever thread meets it first."""
+
 
 def _register(node: Any) -> bool:
     """Make optree know the class of a container it takes for a leaf, if it is one."""
     if isinstance(node, type):
         return False
-    # A framework's registration goes first: it says which fields of a dataclass are static.
-    if any(_register_framework_container(backend, node) for backend in imported()):
-        return True
-    if dataclasses.is_dataclass(node):
-        _register_dataclass(type(node))
-        return True
-    return False
+    with _registering:
+        if not optree.all_leaves([node], none_is_leaf=True, namespace=NAMESPACE):
+            return True  # another thread has done so since
+        # A framework's registration goes first: it says which fields of a dataclass are static.
+        if any(_register_framework_container(backend, node) for backend in imported()):
+            return True
+        if dataclasses.is_dataclass(node):
+            _register_dataclass(type(node))
+            return True
+        return False
 
 
 def _register_framework_container(backend: str, node: Any) -> bool:

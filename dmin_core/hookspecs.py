@@ -160,7 +160,8 @@ class BackendSpec:
         callable
             ``value`` is a 0-d array, which ``float()`` reads, and ``gradient`` a point with the shapes and dtypes
             of ``point``, both detached from any graph; the arrays are new at every call. The state of the framework
-            (gradient mode, default dtype, seeds) is as it was before.
+            (gradient mode, default dtype, seeds) is as it was before, ``point`` too, and what ``fun`` raises passes
+            through. While ``fun`` runs, other evaluators may be called, in it and in other threads.
 
         Notes
         -----
@@ -322,7 +323,8 @@ class BackendSpec:
 
         Notes
         -----
-        Default: slices.
+        Default: slices, by the methods ``reshape`` and ``astype`` of arrays or, where they have none, the functions of
+        `namespace`.
         """
         raise NotImplementedError
 
@@ -416,7 +418,15 @@ class BackendSpec:
 
     @hookspec(firstresult=True)
     def namespace(self, array: Array) -> Any:
-        """Return the array-API namespace for ``array`` (default: array-api-compat's)."""
+        """Return the array-API namespace for ``array``.
+
+        The methods on the device compute with it: the arrays too are then the standard's, with its operators and the
+        attributes ``device``, ``dtype``, ``ndim`` and ``shape``. For NumPy's arrays they take NumPy's own.
+
+        Notes
+        -----
+        Default: array-api-compat's.
+        """
         raise NotImplementedError
 
     # For solvers that run on the device ------------------------------------------------------------------

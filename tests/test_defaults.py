@@ -1,5 +1,7 @@
 """The core's own hooks, on a backend that has only the three required ones."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pluggy
 import pytest
@@ -54,6 +56,28 @@ def quadratic(point, shift=0.0):
 def assert_point(actual, expected, atol):
     assert [a.shape for a in actual] == [(2,), (1, 1)]
     np.testing.assert_allclose(np.concatenate([np.ravel(a) for a in actual]), expected, atol=atol)
+
+
+class Standard:
+    """An array that has what the array API says and no more: `reshape` and `astype` are functions of its namespace."""
+
+    def __init__(self, values):
+        self.values = np.asarray(values)
+        self.shape, self.dtype = self.values.shape, self.values.dtype
+
+    def __getitem__(self, key):
+        return Standard(self.values[key])
+
+
+def test_split_takes_arrays_without_methods(monkeypatch, backend):
+    namespace = SimpleNamespace(
+        reshape=lambda array, shape: Standard(array.values.reshape(shape)),
+        astype=lambda array, dtype: Standard(array.values.astype(dtype)),
+    )
+    monkeypatch.setattr(backend, "namespace", lambda array: namespace)
+    first, second = backend.split(Standard(np.arange(5.0)), ((2, 2), ()), (np.float32, np.float64))
+    np.testing.assert_array_equal(first.values, np.array([[0, 1], [2, 3]], np.float32), strict=True)
+    np.testing.assert_array_equal(second.values, np.array(4.0), strict=True)
 
 
 def test_a_backend_without_derivatives_says_so(backend):

@@ -1,6 +1,7 @@
 """The conformance kit finds what is wrong with a backend, and says which hook broke which promise."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import optree
@@ -8,6 +9,7 @@ import pytest
 
 from dmin_core import get_backend
 from dmin_core.testing import BackendTests
+from dmin_core.testing._suite import CALLED
 from dmin_core.testing.problems import bounded, flat, quadratic, rosenbrock, smooth
 
 
@@ -45,7 +47,71 @@ def sharing_one_buffer(from_numpy, buffer):
     return shared
 
 
+def zeroed_afterwards(function):
+    """The hook made to write into the point that it is given."""
+
+    def hook(fun):
+        def evaluate(point, *rest):
+            result = function(fun)(point, *rest)
+            point[0][...] = 0.0
+            return result
+
+        return evaluate
+
+    return hook
+
+
+def with_one_point_for_all(value):
+    """`value` made to remember the point in one place, whichever run calls it, and for as long as `fun` runs."""
+    current = [None]
+
+    def hook(fun):
+        def evaluate(point, *args):
+            current[0] = point
+            result = value(fun)(point, *args)
+            return result if current[0] is point else result + 1.0
+
+        return evaluate
+
+    return hook
+
+
+def swallowing(value):
+    """`value` made to take errors for values that are not finite."""
+
+    def hook(fun):
+        def evaluate(point, *args):
+            try:
+                return value(fun)(point, *args)
+            except ArithmeticError:
+                return np.nan
+
+        return evaluate
+
+    return hook
+
+
 FAULTS = {
+    "errors swallowed": (
+        ("value", swallowing),
+        lambda kit, patch: kit.test_what_fun_raises_passes_through(),
+        "value must let through what fun raises\n  got:      None\n  expected: <class 'ZeroDivisionError'>",
+    ),
+    "point written into": (
+        ("value_and_grad", zeroed_afterwards),
+        lambda kit, patch: kit.test_points_are_not_written_into("float64"),
+        "value_and_grad must not write into its point (to the last bit)\n  got:      [0. 0. 0. 0.]",
+    ),
+    "evaluation that a run inside fun disturbs": (
+        ("value", with_one_point_for_all),
+        lambda kit, patch: kit.test_runs_inside_fun_disturb_nothing(),
+        "value must not be disturbed by a run inside fun (L-BFGS-B)",
+    ),
+    "evaluation that another thread disturbs": (
+        ("value", with_one_point_for_all),
+        lambda kit, patch: kit.test_runs_in_two_threads_disturb_nothing(),
+        "value must not be disturbed by a run in another thread",
+    ),
     "float16 handed out as it is": (
         ("to_numpy", lambda true: np.asarray),
         lambda kit, patch: kit.test_to_numpy_keeps_shape_and_values("float16", (3,)),
@@ -128,6 +194,32 @@ def test_capability_that_is_declared_and_missing_is_found():
 
     with pytest.raises(AssertionError, match=r"^hvp must be implemented if Boasts\.exact_hvp is True, and only then"):
         Boasts().test_capabilities_are_as_declared()
+
+
+class Wrapped:
+    """An array of a framework of its own, with the attributes that its constructor is given."""
+
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
+
+
+@pytest.mark.parametrize(
+    ("functions", "attributes", "message"),
+    [
+        (
+            set(CALLED) - {"stack", "where"},
+            {"device", "dtype", "ndim", "shape"},
+            r"^namespace .*\n.*'stack', 'where'\]",
+        ),
+        (CALLED, {"dtype", "ndim", "shape"}, r"^from_numpy must make arrays that lack .*\n.*\['device'\]"),
+    ],
+)
+def test_what_methods_on_the_device_lack_is_named(functions, attributes, message, monkeypatch):
+    backend = get_backend("numpy")
+    monkeypatch.setattr(backend, "namespace", lambda array: SimpleNamespace(**dict.fromkeys(functions)))
+    monkeypatch.setattr(backend, "from_numpy", lambda array, like: Wrapped(**dict.fromkeys(attributes)))
+    with pytest.raises(AssertionError, match=message):
+        Checks().test_namespace_has_what_methods_on_the_device_call()
 
 
 def test_backend_that_is_not_installed_is_found():

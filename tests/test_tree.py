@@ -1,7 +1,10 @@
 """Nests of arrays: what is a leaf, what it is called, and that a nest comes back as what it was."""
 
 import math
+import threading
+import time
 from collections import OrderedDict, defaultdict, deque, namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -194,6 +197,27 @@ def test_a_dataclass_is_left_as_it_was():
     inside, _ = round_trip(x0)
     inside.w = None
     np.testing.assert_array_equal(x0.w, [1.0, 1.0])
+
+
+def test_threads_may_meet_a_dataclass_at_once(monkeypatch):
+    @dataclass
+    class Fresh:
+        w: Any
+
+    register, both = optree.register_pytree_node, threading.Barrier(2)
+
+    def slowly(*given, **named):
+        time.sleep(0.05)  # for the other to come here too, if it may
+        register(*given, **named)
+
+    monkeypatch.setattr(optree, "register_pytree_node", slowly)
+
+    def take_apart(_):
+        both.wait()
+        return flatten(Fresh(1.0))[0]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(take_apart, range(2))) == [[1.0], [1.0]]
 
 
 def test_a_python_float_is_a_0_d_array_to_fun_and_a_number_in_the_result():

@@ -7,8 +7,11 @@ are the known problems' own, in NumPy and float64; tolerances follow from the dt
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import itertools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +37,12 @@ PROBLEMS: dict[str, Callable[[], KnownProblem]] = {
 }
 GRADIENT_ONLY = ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP")
 """Methods that evaluate nothing but `fun` and its gradient."""
+CALLED = (
+    *("abs", "all", "any", "asarray", "astype", "concat", "eye", "float32", "isfinite", "logical_and", "logical_not"),
+    *("matmul", "matrix_transpose", "max", "maximum", "min", "minimum", "reshape", "sqrt", "stack", "sum"),
+    *("tensordot", "where", "zeros"),
+)
+"""What the methods on the device, and leaves of half precision, take from a backend's namespace."""
 
 
 class BackendTests:
@@ -151,6 +160,21 @@ class BackendTests:
         for error in (ValueError("mine"), RuntimeError("mine"), TypeError("mine")):
             must("is_failure", f"must say no of {error!r}", bool(self.hooks.is_failure(error)), False)
 
+    def test_what_fun_raises_passes_through(self) -> None:
+        """The very class of error that it raised, out of every evaluator."""
+        point = (self._vector(),)
+
+        def fails(point: Point) -> Array:
+            raise ZeroDivisionError
+
+        for hook, vector in (("value", ()), ("value_and_grad", ()), ("hvp", (point,))):
+            raised: type | None = None
+            try:
+                getattr(self.hooks, hook)(fails)(point, *vector)
+            except Exception as error:  # noqa: BLE001 - whatever a backend makes of it
+                raised = type(error)
+            must(hook, "must let through what fun raises", raised, ZeroDivisionError)
+
     def test_framework_and_devices_are_named(self) -> None:
         """`python -m dmin_core` has something to print, and the device of an array is among the devices."""
         framework, devices = self.hooks.framework(), list(self.hooks.devices())
@@ -205,8 +229,8 @@ class BackendTests:
     def test_gradient_is_right(self, problem: str, precise: str) -> None:
         """Against the gradient worked out by hand; the value too, which the hook `value` returns as well."""
         posed = self._pose(PROBLEMS[problem](), precise)
-        value, (gradient,) = self.hooks.value_and_grad(posed.objective)(posed.point, *posed.data)
         alone = self.hooks.value(posed.objective)(posed.point, *posed.data)
+        value, (gradient,) = self.hooks.value_and_grad(posed.objective)(posed.point, *posed.data)
         rounding = posed.tolerance(precise, 0)
         must_match("value_and_grad", "must return fun's value", self.hooks.to_numpy(value), posed.value, rounding)
         must_match("value", "must return fun's value", self.hooks.to_numpy(alone), posed.value, rounding)
@@ -240,6 +264,18 @@ class BackendTests:
         evaluate((self.hooks.from_numpy(posed.x * 0.5, posed.point[0]),))
         must_match("value_and_grad", "must return a new value at each call", self._copy(value), before[0])
         must_match("value_and_grad", "must return a new gradient at each call", self._copy(gradient), before[1])
+
+    def test_points_are_not_written_into(self, precise: str) -> None:
+        """An evaluation, or a product, leaves the arrays that it is given as they were."""
+        posed = self._pose(rosenbrock(), precise)
+        vector = (self.hooks.from_numpy(np.ones_like(posed.x), posed.point[0]),)
+        given = {"point": posed.point, "vector": vector, "args": posed.data}
+        for hook, more in (("value", ()), ("value_and_grad", ()), ("hvp", (vector,)), ("hessian", ())):
+            before = {name: [*map(self._copy, arrays)] for name, arrays in given.items()}
+            getattr(self.hooks, hook)(posed.objective)(posed.point, *more, *posed.data)
+            for name, arrays in given.items():
+                for array, was in zip(arrays, before[name], strict=True):
+                    must_match(hook, f"must not write into its {name}", self._copy(array), was)
 
     def test_product_is_right(self, problem: str, precise: str) -> None:
         """Against the Hessian worked out by hand: twice at one point, and there again after another."""
@@ -411,6 +447,19 @@ class BackendTests:
         expected = np.sum(np.exp(_values((3,))) * 2)
         must_match("namespace", "must have the array API's functions", got, expected, 1e-4)
 
+    def test_namespace_has_what_methods_on_the_device_call(self) -> None:
+        """Functions of the array API, over arrays with its attributes; for NumPy's arrays dmin takes NumPy's own."""
+        array = self.hooks.from_numpy(_values((3,)), self._vector())
+        if isinstance(array, np.ndarray):
+            pytest.skip(
+                f"the arrays of {type(self).__name__} are NumPy's: methods on the device call NumPy's functions"
+            )
+        xp = self.hooks.namespace(array)
+        promise = "must lack none of the functions that methods on the device call"
+        must("namespace", promise, [name for name in CALLED if not hasattr(xp, name)], [])
+        lacking = [name for name in ("device", "dtype", "ndim", "shape") if not hasattr(array, name)]
+        must("from_numpy", "must make arrays that lack none of the array API's attributes", lacking, [])
+
     def test_control_flow_computes(self) -> None:
         """`while_loop`, `cond` and `compile`, whether they run eagerly or not."""
         start = (self.array(np.array(1.0), self.widest), self.array(np.array(0.0), self.widest))
@@ -514,6 +563,60 @@ class BackendTests:
         fun, x0, data = self._in_framework(rosenbrock(), self.widest)
         first, second = (self._minimize(fun, x0, args=data, method="L-BFGS-B") for _ in range(2))
         must_match("value_and_grad", "must be deterministic", second.history.fun, first.history.fun)
+
+    def test_runs_inside_fun_disturb_nothing(self) -> None:
+        """`fun` may minimise something itself: an evaluation keeps nothing where another would write."""
+        fun, x0, data = self._in_framework(rosenbrock(), self.widest)
+        inner, start, weights = self._in_framework(smooth(), self.widest)
+        found: list[Any] = []
+
+        def nests(x: Nest, *data: Array) -> Array:
+            if not found:
+                found.append(self._minimize(inner, start, args=weights, method="L-BFGS-B"))
+            return fun(x, *data)
+
+        expected = self._minimize(inner, start, args=weights, method="L-BFGS-B")
+        for method, hook in (("L-BFGS-B", self._evaluator), ("trust-krylov", "hvp")):
+            found.clear()
+            alone, res = (self._minimize(f, x0, args=data, method=method, compile=False) for f in (fun, nests))
+            promise = f"must not be disturbed by a run inside fun ({method})"
+            must_match(hook, promise, res.history.fun, alone.history.fun)
+            must_match(
+                hook, f"must not disturb a run inside fun ({method})", found[0].history.fun, expected.history.fun
+            )
+
+    def test_runs_in_two_threads_disturb_nothing(self) -> None:
+        """Two at once, which meet before and after every call of `fun`, go as each goes alone."""
+        fun, x0, data = self._in_framework(rosenbrock(), self.widest)
+        starts = [x0, optree.tree_map(lambda leaf: leaf * 0.5, x0)]
+        alone = [self._minimize(fun, start, args=data, method="L-BFGS-B", compile=False) for start in starts]
+        both = threading.Barrier(2, timeout=10.0)
+
+        def meet() -> None:
+            with contextlib.suppress(threading.BrokenBarrierError):  # the other has ended
+                both.wait()
+
+        def meets(x: Nest, *data: Array) -> Array:
+            meet()
+            value = fun(x, *data)
+            meet()
+            return value
+
+        def run(start: Nest) -> Any:
+            try:
+                return self._minimize(meets, start, args=data, method="L-BFGS-B", compile=False)
+            finally:
+                both.abort()
+
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            for res, expected in zip(pool.map(run, starts), alone, strict=True):
+                promise = "must not be disturbed by a run in another thread"
+                must_match(self._evaluator, promise, res.history.fun, expected.history.fun)
+
+    @property
+    def _evaluator(self) -> str:
+        """The hook that methods evaluate by."""
+        return "value_and_grad" if self.exact_gradient else "value"
 
     # What an evaluation costs ----------------------------------------------------------------------------
 

@@ -77,6 +77,8 @@ def run_bfgs(
         raise _too_large(device, f"n is {n}, and may be {LARGEST}")
     try:
         history = (device.square() if begun is None else device.backend.from_numpy(begun, device.like),)
+    except (AttributeError, TypeError):
+        raise  # the backend's namespace lacks something: no framework says so of memory
     except Exception as cause:
         raise _too_large(device, f"n is {n}, and there is no memory for that") from cause
     norm = float(given["norm"])

@@ -216,6 +216,17 @@ def test_no_memory_for_the_matrix_is_the_same_error(monkeypatch):
     assert isinstance(caught.value.__cause__, MemoryError)
 
 
+def test_a_namespace_without_zeros_is_not_taken_for_a_lack_of_memory(monkeypatch):
+    from dmin_core._device_problem import DeviceProblem
+
+    def refuse(self):
+        raise AttributeError("the namespace has no 'zeros'")
+
+    monkeypatch.setattr(DeviceProblem, "square", refuse)
+    with pytest.raises(AttributeError, match="the namespace has no 'zeros'"):
+        minimize(bowl, np.zeros(6), jac=True, method=METHOD)
+
+
 def test_a_matrix_that_is_spoilt_is_given_up():
     """Where the objective changes its scale on the way, what was learnt may lead upwards: it starts from anew."""
 
