@@ -208,6 +208,13 @@ def test_the_table_of_methods_is_what_methods_says(page):
     assert [row[:6] for row in table_in(page)] == method_rows()
 
 
+def test_the_page_of_second_derivatives_names_the_methods_that_use_them():
+    rows = (ROOT / "docs" / "second-order.md").read_text("utf-8").partition("|---|---|\n")[2].partition("\n\n")[0]
+    named = {name for row in rows.splitlines() for name in re.split(r" *[,|] *", row.strip("| "))}
+    for name, method in methods().items():
+        assert (name in named) == (method.hessp or method.hess) or method.distribution != "dmin-core"
+
+
 def test_the_table_beside_the_peers_has_the_rows_that_were_tried():
     script = ROOT / "benchmarks" / "peers.py"
     if not script.exists():

@@ -99,6 +99,19 @@ def test_all_distributions_say_the_same_of_python_and_licence(folder):
     assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
+def test_the_readme_says_the_oldest_versions():
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    oldest = {"Python": project(ROOT)["requires-python"].removeprefix(">=")}
+    names = {"numpy": "NumPy", "scipy": "SciPy", "torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow"}
+    for folder in FOLDERS:
+        for _, needed in requirements(folder):
+            if needed.name in names:
+                oldest[names[needed.name]] = str(needed.specifier).removeprefix(">=")
+    assert {*names.values(), "Python"} == {*oldest}
+    for name, version in oldest.items():
+        assert f"{name} {version}" in text
+
+
 @every_plugin
 def test_the_extra_of_a_framework_is_its_plugin(folder):
     extra = [str(need) for name, need in requirements(ROOT) if name == framework_of(folder)]
