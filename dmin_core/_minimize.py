@@ -219,7 +219,7 @@ def minimize(
     if method is None:
         name, chosen = default_method(tree, bool(constrained), jac, options)
     ability = _choose(name)
-    options = _check_options(options, ability)
+    options = _check_options(options, ability, anything=callable(method))
     _check_steps(options, tree.n)
     if pair is not None and not ability.bounds:
         raise MethodError(f"{ability.name} cannot keep to bounds. Methods that can: {', '.join(able('bounds'))}.")
@@ -352,17 +352,18 @@ def _choose(method: Any) -> Method:
     return describe(method)
 
 
-def _check_options(options: Mapping[str, Any] | None, ability: Method) -> dict[str, Any]:
+def _check_options(options: Mapping[str, Any] | None, ability: Method, anything: bool) -> dict[str, Any]:
+    """The options as a dict of their own; ``anything``: they are those of a callable, and its own affair."""
     if options is None:
         return {}
     if not isinstance(options, Mapping):
         raise InputError(f"options must be a dict, not {options!r}.")
     known = {*ability.options, *COMMON_OPTIONS}
     unknown = [name for name in options if name not in known]
-    if unknown and not (_takes_any(ability) or _documented(ability.name, unknown)):
+    if unknown and not (anything or _documented(ability.name, unknown)):
+        its = f"Its options are {', '.join(ability.options)}" if ability.options else "It has none of its own"
         raise MethodError(
-            f"{ability.name} has no option {unknown[0]!r}. Its options are {', '.join(ability.options)}; "
-            f"every method also takes {', '.join(COMMON_OPTIONS)}."
+            f"{ability.name} has no option {unknown[0]!r}. {its}; every method also takes {', '.join(COMMON_OPTIONS)}."
         )
     for name, least in (("maxfun", 1), ("maxtime", 0)):
         limit = options.get(name)
@@ -370,11 +371,6 @@ def _check_options(options: Mapping[str, Any] | None, ability: Method) -> dict[s
             raise InputError(f"options[{name!r}] must be a number of at least {least}, not {limit!r}.")
     kept = {name: value for name, value in options.items() if value is not None or name not in COMMON_OPTIONS}
     return check_values(kept, ability.name) if ability.name in SCIPY_METHODS else kept
-
-
-def _takes_any(ability: Method) -> bool:
-    """A callable's options are its own affair."""
-    return not ability.options
 
 
 def _documented(name: str, unknown: list[str]) -> bool:
@@ -531,6 +527,8 @@ def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
     from ._curvature import Curvature
     from ._result import as_history, merge
 
+    if not isinstance(raw, Mapping):
+        raise MethodError(f"{method} returned {raw!r}. A method returns a mapping with x, success, status and message.")
     tree = problem.tree
     fields: dict[str, Any] = {
         "nit": int(raw.get("nit", problem.nit or (-1 if problem.unwatched else 0))),
@@ -552,7 +550,7 @@ def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
         fields["replayed"] = problem.replayed
     answer = problem.settle(raw.get("x"), bool(raw.get("success")))
     if answer is None:
-        fields.update(x=tree.restore(problem.x0), fun=math.nan)
+        fields.update(x=tree.restore(problem.x0), fun=math.nan, success=False)
     else:
         x, g = answer.on_device or (answer.x, answer.g)
         fields.update(x=tree.restore(x), fun=answer.f)

@@ -1,5 +1,6 @@
 """Plugins, found in the metadata of real distributions: what is listed, what is loaded, and the four errors."""
 
+import re
 import sys
 import textwrap
 
@@ -351,6 +352,65 @@ def test_a_method_that_lacks_a_hook_is_broken(install):
     install("my-half", {"half": "half"}, group="dmin.solvers", half=source)
     with pytest.raises(BrokenPluginError, match=r"'half' \(my-half\) does not implement solve"):
         minimize(fun, {"w": np.zeros(2)}, method="half")
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        ("1 / 0", "does not describe itself: ZeroDivisionError: division by zero"),
+        ("{'name': name}", "describes itself by {'name': 'descent'}, where a dmin_core.Method is expected."),
+    ],
+)
+def test_a_method_that_does_not_describe_itself_is_broken(install, returned, says):
+    start = SOLVER.index("return Method")
+    source = SOLVER.replace(SOLVER[start : SOLVER.index("\n", start)], f"return {returned}")
+    install("my-descent", {"descent": "descent"}, group="dmin.solvers", descent=source)
+    says = f"Method 'descent' (my-descent 1.0) {says}"
+    assert str(methods()["descent"].error) == says
+    with pytest.raises(BrokenPluginError, match=f"^{re.escape(says)}$"):
+        minimize(fun, {"w": np.zeros(2)}, method="descent")
+
+
+def test_a_method_goes_by_the_name_that_it_is_listed_by(install):
+    install(
+        "my-descent", {"falls": "descent"}, group="dmin.solvers", descent=SOLVER.replace("Method(name", "Method('x'")
+    )
+    assert minimize(fun, {"w": np.zeros(2)}, method="falls").method == "falls"
+    assert methods()["falls"].name == "falls"
+
+
+def test_a_method_without_options_takes_none(install):
+    source = SOLVER.replace('("steps", "rate")', "()")
+    install("my-descent", {"descent": "descent"}, group="dmin.solvers", descent=source)
+    with pytest.raises(
+        MethodError, match=r"^descent has no option 'steps'\. It has none of its own; every method also"
+    ):
+        minimize(fun, {"w": np.zeros(2)}, method="descent", options={"steps": 3})
+
+
+def test_a_third_partys_method_is_suggested(install):
+    source = SOLVER.replace("gradient=True", "gradient=True, bounds=True")
+    install("my-descent", {"descent": "descent"}, group="dmin.solvers", descent=source)
+    install("my-other", {"other": "other"}, group="dmin.solvers", other="1 / 0")
+    with pytest.raises(
+        MethodError, match=r"CG cannot keep to bounds\. Methods that can: .*device-newton-cg, descent\."
+    ):
+        minimize(fun, {"w": np.zeros(2)}, method="CG", bounds=(0, 1))
+
+
+def test_a_method_that_returns_no_mapping_is_named(install):
+    source = SOLVER.replace("return dict(", "dict(")
+    install("my-descent", {"descent": "descent"}, group="dmin.solvers", descent=source)
+    with pytest.raises(MethodError, match=r"^descent returned None\. A method returns a mapping with x, success"):
+        minimize(fun, {"w": np.zeros(2)}, method="descent")
+
+
+def test_a_method_that_evaluated_nothing_has_no_success(install):
+    source = SOLVER.replace("problem.value(x)", "pass")
+    install("my-descent", {"descent": "descent"}, group="dmin.solvers", descent=source)
+    result = minimize(fun, {"w": np.zeros(2)}, method="descent", options={"steps": 0})
+    assert (result.nfev, result.success) == (0, False)
+    assert np.isnan(result.fun)
 
 
 def test_a_broken_method_hurts_only_who_asks_for_it(install):

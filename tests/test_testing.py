@@ -91,7 +91,31 @@ def swallowing(value):
     return hook
 
 
+def kept_by_id(hvp):
+    """`hvp` made to keep what it knows of a point by the number of the object, which another may have later."""
+
+    def hook(fun):
+        points = {}
+
+        def product(point, vector, *args):
+            return hvp(fun)(points.setdefault(id(point), (point[0].copy(),)), vector, *args)
+
+        return product
+
+    return hook
+
+
 FAULTS = {
+    "point known by its id": (
+        ("hvp", kept_by_id),
+        lambda kit, patch: kit.test_product_is_that_of_its_point(),
+        "hvp must return the product at the new point (off by 18, ",
+    ),
+    "array cut off on its way to fun": (
+        ("restore", lambda true: lambda array, like, inside: np.zeros(3)),
+        lambda kit, patch: kit.test_restore_can_be_differentiated("float64"),
+        "restore must let gradients through (off by 4, ",
+    ),
     "errors swallowed": (
         ("value", swallowing),
         lambda kit, patch: kit.test_what_fun_raises_passes_through(),
@@ -220,6 +244,16 @@ def test_what_methods_on_the_device_lack_is_named(functions, attributes, message
     monkeypatch.setattr(backend, "from_numpy", lambda array, like: Wrapped(**dict.fromkeys(attributes)))
     with pytest.raises(AssertionError, match=message):
         Checks().test_namespace_has_what_methods_on_the_device_call()
+
+
+def test_array_that_is_attached_is_found():
+    class Holds(Checks):
+        def attached(self, array):
+            return np.ndim(array) == 1
+
+    message = "value_and_grad must return arrays that are detached from any graph\n  got:      [False, True]"
+    with pytest.raises(AssertionError, match=f"^{re.escape(message)}"):
+        Holds().test_what_comes_out_is_detached()
 
 
 def test_backend_that_is_not_installed_is_found():

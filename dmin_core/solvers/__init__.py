@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .._errors import BrokenPluginError, MethodError, PluginClashError
-from .._plugins import claim, listed, load_solver, refresh, spellings
+from .._plugins import Entry, claim, listed, load_solver, refresh, spellings
 from ..hookspecs import SOLVERS
 
 COMMON_OPTIONS = ("disp", "maxfun", "maxtime")
@@ -281,13 +281,25 @@ def describe(name: str) -> Method:
     MethodError
         There is none; the nearest names are listed.
     BrokenPluginError, PluginClashError
-        A third party's method cannot be loaded.
+        A third party's method cannot be loaded, or does not describe itself.
     """
     entry = claim(SOLVERS, _spelled(name))
     if entry.embedded:
         return _embedded(entry.name)
-    described: Method = load_solver(entry)["describe"](entry.name)
-    return replace(described, distribution=entry.distribution)
+    return _described(entry)
+
+
+def _described(entry: Entry) -> Method:
+    """What a third party's method says of itself, under the name that it is listed by."""
+    describe = load_solver(entry)["describe"]
+    who = f"Method {entry.name!r} ({entry.distribution} {entry.version})"
+    try:
+        described = describe(entry.name)
+    except Exception as cause:
+        raise BrokenPluginError(f"{who} does not describe itself: {type(cause).__name__}: {cause}") from cause
+    if not isinstance(described, Method):
+        raise BrokenPluginError(f"{who} describes itself by {described!r}, where a dmin_core.Method is expected.")
+    return replace(described, name=entry.name, distribution=entry.distribution)
 
 
 @functools.lru_cache(maxsize=64)
@@ -319,5 +331,10 @@ def _spelled(name: str) -> str:
 
 
 def able(*abilities: str) -> list[str]:
-    """Names of the embedded methods that have every one of these abilities."""
-    return [name for name, method in EMBEDDED.items() if all(method.get(ability) for ability in abilities)]
+    """Names of the methods that work and have every one of these abilities, for an error that suggests them."""
+    found = methods()
+    return [
+        name
+        for name, method in found.items()
+        if method.error is None and all(getattr(method, ability) for ability in abilities)
+    ]

@@ -97,6 +97,13 @@ class BackendTests:
         """
         return None
 
+    def attached(self, array: Array) -> bool | None:
+        """Say whether an array belongs to a graph or a trace, and keeps it alive (``requires_grad`` in PyTorch).
+
+        Default: None, and then the check that evaluations return none such is skipped.
+        """
+        return None
+
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Cross the checks with dtypes, shapes, problems and methods; called by pytest."""
         wanted = {
@@ -224,6 +231,20 @@ class BackendTests:
         made = self.hooks.from_numpy(values, self._vector())
         must_match("from_numpy", f"must keep the values of a {layout} array", self.hooks.to_numpy(made), values)
 
+    def test_split_cuts_in_order(self, precise: str) -> None:
+        """Into arrays of these shapes and dtypes, 0-d and empty ones too."""
+        shapes = ((2,), (), (2, 2), (0,), (1, 3))
+        vector = self.array(np.arange(10.0), self.widest)
+        dtype = self.array(np.zeros(1), precise).dtype
+        pieces = self.hooks.split(vector, shapes, (dtype,) * 5)
+        must("split", "must return a piece for each shape", len(pieces), 5)
+        start = 0
+        for piece, shape in zip(pieces, shapes, strict=True):
+            expected = np.arange(start, start + np.prod(shape, dtype=int)).reshape(shape)
+            must("split", "must give each piece its dtype", _name(piece.dtype), precise)
+            must_match("split", "must cut the vector in order", self.hooks.to_numpy(piece), expected)
+            start += expected.size
+
     # Derivatives -----------------------------------------------------------------------------------------
 
     def test_gradient_is_right(self, problem: str, precise: str) -> None:
@@ -290,6 +311,20 @@ class BackendTests:
                     expected, tolerance = posed.hessian @ direction, posed.tolerance(precise, self._second_differences)
                     must_match("hvp", "must return the product", self.hooks.to_numpy(got), expected, tolerance)
 
+    def test_product_is_that_of_its_point(self) -> None:
+        """Also where a point lies in the memory of one that is gone: what is kept for a point goes by the object."""
+        product = self.hooks.hvp(lambda point: self.xp.sum(point[0] ** 3))
+        values = np.array([1.0, 2.0, 3.0])
+        first, second, ones = (self.array(each, self.widest) for each in (values, 2.0 * values, np.ones(3)))
+        vector = (ones,)
+        point = (first,)
+        product(point, vector)
+        del point
+        point = (second,)
+        (got,) = product(point, vector)
+        tolerance = 200 * float(np.finfo(self.widest).eps) ** (1.0, 1 / 2, 1 / 3)[self._second_differences]
+        must_match("hvp", "must return the product at the new point", self.hooks.to_numpy(got), 12 * values, tolerance)
+
     def test_product_with_a_linear_function_is_zero(self) -> None:
         """There is nothing to differentiate twice, which frameworks treat as a case of its own."""
         x = self._vector()
@@ -326,6 +361,26 @@ class BackendTests:
         must_match("value_and_jacobian", "must return the value", value, matrix @ x**2, 4 * eps * size)
         tolerance = size * eps ** (1.0 if self.exact_gradient else 0.5)
         must_match("value_and_jacobian", "must return the derivative", rows, 2 * matrix * x, tolerance)
+
+    def test_what_comes_out_is_detached(self) -> None:
+        """Values, gradients, products and aux hold on to no graph, which would be as large as the evaluation."""
+        point = (self._vector(),)
+        if self.attached(point[0]) is None:
+            pytest.skip(f"{type(self).__name__} does not define `attached(array)`")
+
+        def fun(point: Point) -> Array:
+            return self.xp.sum(point[0] ** 3)
+
+        def with_aux(point: Point) -> Any:
+            return fun(point), ([point[0] * 2.0], None)
+
+        value, gradient = self.hooks.value_and_grad(fun)(point)
+        objective = _Function(with_aux, None if self._compiles_aux else False)
+        (_, (aux, _)), _ = self.hooks.value_and_grad_with_aux(objective)(point)
+        product = self.hooks.hvp(fun)(point, point)
+        for hook, arrays in (("value_and_grad", (value, *gradient)), ("hvp", product), ("detach", aux)):
+            promise = "must return arrays that are detached from any graph"
+            must(hook, promise, [bool(self.attached(array)) for array in arrays], [False] * len(arrays))
 
     # Auxiliary output ------------------------------------------------------------------------------------
 
@@ -396,20 +451,6 @@ class BackendTests:
 
     # Cutting the flat vector -----------------------------------------------------------------------------
 
-    def test_split_cuts_in_order(self, precise: str) -> None:
-        """Into arrays of these shapes and dtypes, 0-d and empty ones too."""
-        shapes = ((2,), (), (2, 2), (0,), (1, 3))
-        vector = self.array(np.arange(10.0), self.widest)
-        dtype = self.array(np.zeros(1), precise).dtype
-        pieces = self.hooks.split(vector, shapes, (dtype,) * 5)
-        must("split", "must return a piece for each shape", len(pieces), 5)
-        start = 0
-        for piece, shape in zip(pieces, shapes, strict=True):
-            expected = np.arange(start, start + np.prod(shape, dtype=int)).reshape(shape)
-            must("split", "must give each piece its dtype", _name(piece.dtype), precise)
-            must_match("split", "must cut the vector in order", self.hooks.to_numpy(piece), expected)
-            start += expected.size
-
     def test_split_can_be_differentiated(self, precise: str) -> None:
         """Through a change of dtype, too."""
         dtype = self.array(np.zeros(1), precise).dtype
@@ -424,6 +465,21 @@ class BackendTests:
         tolerance = 20 * float(np.finfo(precise).eps) ** (1.0 if self.exact_gradient else 0.5)
         expected = [1.0, 1.0, 3.0, 3.0, 3.0, 3.0]
         must_match("split", "must let gradients through", self.hooks.to_numpy(gradient), expected, tolerance)
+
+    def test_restore_can_be_differentiated(self, precise: str) -> None:
+        """Inside, where the array is on its way to `fun`, and outside it keeps the numbers."""
+        x = np.array([0.5, -1.0, 2.0])
+        like = self.array(x, precise)
+
+        def fun(point: Point) -> Array:
+            return self.xp.sum(self.hooks.restore(point[0], like, True) ** 2)
+
+        _, (gradient,) = self.hooks.value_and_grad(fun)((self.array(x, precise),))
+        tolerance = 20 * float(np.finfo(precise).eps) ** (1.0 if self.exact_gradient else 0.5)
+        must_match("restore", "must let gradients through", self.hooks.to_numpy(gradient), 2 * x, tolerance)
+        made = self.hooks.restore(self.array(x, precise), like, False)
+        self._must_be_like("restore", "leaf of the result", made, like)
+        must_match("restore", "must keep the numbers", self.hooks.to_numpy(made), x)
 
     def test_join_lays_end_to_end(self, precise: str) -> None:
         """What `split` cut, in arrays of any shape, in the widest of their dtypes and on their device."""

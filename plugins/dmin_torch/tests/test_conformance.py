@@ -16,6 +16,9 @@ class TestTorch(BackendTests):
     def array(self, values, dtype):
         return torch.tensor(values, dtype=getattr(torch, dtype))
 
+    def attached(self, array):
+        return array.requires_grad
+
     def state(self):
         return (
             torch.is_grad_enabled(),
