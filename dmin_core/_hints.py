@@ -32,7 +32,11 @@ BY_MESSAGE = (
     (
         r"Abstract tracer value|called on traced array",
         "What JAX differentiates has no value that Python could read: leave float(), .item() and NumPy out of `fun`, "
-        "and print by jax.debug.print.",
+        "and print by jax.debug.print. minimize itself cannot run inside jax.jit, jax.grad or jax.vmap.",
+    ),
+    (
+        r"compiler_options. can only be passed to top-level",
+        "minimize itself cannot run inside jax.jit, jax.grad or jax.vmap: call it outside.",
     ),
     (
         r"must be Tensor, not (numpy\.)?(ndarray|float)",
@@ -40,6 +44,9 @@ BY_MESSAGE = (
     ),
     (r"required positional argument|positional arguments? but", "minimize calls {call}."),
 )
+
+INDEXED = r"0-dim|scalar variable|slice scalar input"
+"""What frameworks say of an index into an array without dimensions."""
 
 NUMPY = "NumPy's functions were called in it with arrays of {backend}: use {backend}'s own."
 
@@ -123,6 +130,8 @@ def hint(error: Exception, problem: Problem) -> str | None:
             return text.format(call=culprit(error, problem)[1])
     if isinstance(error, TypeError) and len(args) == 1 and isinstance(args[0], list):
         return "args=[…] hands the list over as one argument: write args=(a, b) for fun(x, a, b)."
+    if problem.tree.spec.is_leaf() and problem.tree.shapes == ((),) and re.search(INDEXED, str(error)):
+        return "x is a 0-d array, as x0 is a number: leave out the index, or make x0 an array of one number."
     if isinstance(error, TypeError | AttributeError) and (about_x := _about_container(str(error), problem)):
         return about_x
     if backend != "numpy" and _raised_in(error) == "numpy":

@@ -463,7 +463,10 @@ class Tree:
             try:
                 parts.append(self.backend.to_numpy(self.leaves[i]).reshape(-1))
             except Exception as cause:
-                raise InputError(f"{self.path(i)} could not be copied to the host: {cause}") from cause
+                raise InputError(
+                    f"{self.path(i)} could not be copied to the host: {cause} It must have values that can be read, as "
+                    f"it has none inside what a framework transforms (tf.function, torch.func)."
+                ) from cause
         x = np.concatenate(parts, dtype=float, casting="unsafe")
         finite = np.isfinite(x)
         if not finite.all():
@@ -501,6 +504,8 @@ class Tree:
 
     def match(self, nest: Any, what: str) -> list[Any]:
         """What a nest of x0's structure holds for each variable."""
+        if nest is None:
+            raise ObjectiveError(f"{what} is None. Is a `return` missing?")
         try:
             leaves = self.spec.flatten_up_to(nest)
         except (ValueError, TypeError):

@@ -309,6 +309,52 @@ def test_a_dict_for_an_array(x0):
     assert "x is a dict, as x0 is: compute with its leaves, such as x['w']." in note_of(caught)
 
 
+@needs_notes
+def test_an_index_into_a_number(framework):
+    with pytest.raises((IndexError, ValueError)) as caught:
+        minimize(lambda x: (x[0] - 1) ** 2, framework.array(0.0))
+    assert "x is a 0-d array, as x0 is a number: leave out the index" in note_of(caught)
+
+
+@only("x0", [{"w": 1.0}, np.ones(2)], ids=["nest", "array"])
+def test_a_gradient_without_a_return(x0):
+    with pytest.raises(ObjectiveError, match=r"The gradient from `jac` is None\. Is a `return` missing\?"):
+        minimize(lambda x: 0.0, x0, jac=lambda x: None)
+
+
+@among("jax")
+@only("transform", ["jit", "grad", "vmap"])
+def test_a_run_inside_a_function_that_jax_transforms(framework, transform):
+    import jax
+
+    def least(x0):
+        return minimize(lambda x: framework.sum((x - 1) ** 2), x0).x
+
+    with pytest.raises(InputError, match=r"x0 is traced by JAX: minimize is called inside jax\.jit.*Call it outside"):
+        getattr(jax, transform)(least)(framework.array([1.0, 2.0] if transform != "grad" else 1.0))
+
+
+@among("jax")
+@needs_notes
+@only("method", ["L-BFGS-B", "device-lbfgs"])
+def test_a_derivative_through_the_answer(framework, method):
+    import jax
+
+    def least(shift):
+        return minimize(lambda x: framework.sum((x - shift) ** 2), framework.module.zeros(2), method=method).fun
+
+    with pytest.raises((TypeError, ValueError)) as caught:
+        jax.grad(least)(1.0)
+    assert "minimize itself cannot run inside jax.jit, jax.grad or jax.vmap" in note_of(caught)
+
+
+@among("tf")
+def test_a_run_inside_a_graph(framework):
+    least = framework.module.function(lambda x0: minimize(framework.sum, x0).x, autograph=False)
+    with pytest.raises(InputError, match=r"it has none inside what a framework transforms \(tf.function"):
+        least(framework.array([1.0]))
+
+
 @torch_only
 @needs_notes
 def test_arrays_of_numpy_for_a_function_of_torch(framework):

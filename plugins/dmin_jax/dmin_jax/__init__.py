@@ -106,7 +106,15 @@ def _check_x64(dtype: Any) -> None:
 
 @hookimpl
 def device(array: jax.Array) -> str:
-    return _device(array.sharding)
+    try:
+        return _device(array.sharding)
+    except Exception as error:
+        if not isinstance(array, jax.core.Tracer):
+            raise
+        raise InputError(
+            "x0 is traced by JAX: minimize is called inside jax.jit, jax.grad, jax.vmap or the like, where arrays have "
+            "no values yet. Call it outside; what it evaluates is compiled all the same."
+        ) from error
 
 
 @functools.lru_cache(maxsize=128)
