@@ -146,7 +146,12 @@ class _differentiating(contextlib.AbstractContextManager[None]):
 
 
 def _variables(point: Point) -> Point:
-    return tuple(array.detach().requires_grad_() for array in point)
+    return tuple(array.detach().requires_grad_() for array in _ordinary(point))
+
+
+def _ordinary(point: Point) -> Point:
+    """Copies of what was computed in inference mode, as device methods' vectors are there: autograd takes none."""
+    return tuple(array.clone() if array.is_inference() else array for array in point)
 
 
 def _not_a_tensor(value: Any) -> ObjectiveError:
@@ -164,7 +169,7 @@ def value_and_grad(fun: Callable[..., Any]) -> Callable[..., tuple[Tensor, Point
         # Switching what is switched already costs a tenth of what dmin may cost on a small objective.
         if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
             with _differentiating():
-                return evaluate(point, *args)
+                return evaluate(_ordinary(point), *args)
         variables = (point[0].detach().requires_grad_(),) if len(point) == 1 else _variables(point)
         value = fun(variables, *args)
         if not isinstance(value, Tensor):
@@ -262,7 +267,7 @@ def _backward(gradient: Point, variables: Point, vector: Point) -> Point:
         return torch.autograd.grad(
             [g for g, _ in curved],
             variables,
-            grad_outputs=[v for _, v in curved],
+            grad_outputs=_ordinary(tuple([v for _, v in curved])),
             retain_graph=True,
             materialize_grads=True,
         )

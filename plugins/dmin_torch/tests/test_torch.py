@@ -203,7 +203,7 @@ def test_ten_thousand_leaves():
 # Gradient modes ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "device-lbfgs", "device-bfgs", "device-newton-cg"])
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 def test_answer_is_the_same_in_every_gradient_mode(mode, method):
     expected = minimize(nested_bowl, {"a": torch.zeros(2), "b": torch.nn.Parameter(torch.zeros(1))}, method=method)
