@@ -111,18 +111,18 @@ def advance(
     curved = finite & (dh > 0.0)
     downwards = rd < 0.0
     alpha = a.pick(curved, a.ratio(-rd, dh), none)
-    inside = curved & downwards & (zz + 2.0 * alpha * zd + alpha * alpha * dd < radius * radius)
+    inside = curved & downwards & (zz + 2.0 * alpha * zd + alpha * (alpha * dd) < radius * radius)
     reach = _to_boundary(a, zz, zd, dd, radius)
     # Past a product that is not finite nothing is known of the model but its slope.
     outside = a.pick(downwards & (finite | (path.count == 0)), reach, none)
     t = a.pick(inside, alpha, outside)
     gain = -t * (rd + 0.5 * t * a.pick(finite, dh, none))
-    left = a.maximum(rr + 2.0 * t * rh + t * t * hh, none)
+    left = a.maximum(rr + 2.0 * t * rh + t * (t * hh), none)
     beta = a.pick(inside, a.maximum(a.ratio(rh + t * hh, dh), none), none)
     count = path.count + 1
     ended = a.negate(inside) | (left <= path.goal) | (count >= longest) | (gain <= a.coarsest * path.gain)
     return path._replace(
-        zz=a.maximum(zz + 2.0 * t * zd + t * t * dd, none),
+        zz=a.maximum(zz + 2.0 * t * zd + t * (t * dd), none),
         zd=beta * (zd + t * dd),
         dd=left + beta * beta * dd,
         gain=path.gain + gain,

@@ -615,3 +615,15 @@ def test_a_wrong_gradient_is_no_success():
     result = minimize(wrong, x0, jac=True, hessp=hessp, method=METHOD)
     assert not result.success
     assert "trust region" in result.message
+
+
+def test_a_region_too_small_to_move_in_is_no_success():
+    """The least step here is still far too long, and its value not finite."""
+
+    def fun(x):
+        return np.sum((1e150 * x - 1.0) ** 2), 2e150 * (1e150 * x - 1.0)
+
+    with np.errstate(over="ignore"):
+        result = minimize(fun, np.array([3e-150, -2.7e-150]), jac=True, method=METHOD)
+    assert not result.success
+    assert "trust region" in result.message

@@ -62,6 +62,14 @@ def test_lengths_by_recurrence_are_the_vectors():
         assert path.dd == pytest.approx(path.d @ path.d, rel=1e-9)
 
 
+def test_a_short_step_along_a_large_gradient_has_a_length():
+    """Though the square of what the gradient is multiplied by is too small for a number."""
+    z, path, _ = follow(spd(), gradient() * 1e140, 1e-30)
+    assert path.edge
+    assert path.zz / 1e-60 == pytest.approx(1.0)
+    assert z @ z / 1e-60 == pytest.approx(1.0)
+
+
 def test_it_ends_as_soon_as_the_residual_is_small_enough():
     hessian, g = spd(), gradient()
     z, path, _ = follow(hessian, g, 1e6)
