@@ -17,6 +17,7 @@ import numpy as np
 
 from ._aux import NOTHING
 from ._choice import is_accelerator
+from ._errors import ObjectiveError
 from ._leaves import dtype_name
 from ._objective import value_and_nest
 from ._plugins import get_backend
@@ -260,6 +261,10 @@ class DeviceProblem:
         problem, first = self.problem, len(self.problem.history) <= 1
         if first and not (math.isfinite(f) and math.isfinite(norm)):
             problem._first_value(Visit(problem.x0, f, self.download(gradient), True))
+            raise ObjectiveError(
+                f"The gradient of `fun` at the start is finite, but so large that the sum of its squares is not, in "
+                f"{self.host_dtype}. Divide `fun` by a large number, or take a method on the host."
+            )
         if self.sharded:
             problem.influence.look_leafwise(lambda k: self._is_any_nonzero(gradient[k]))
         elif first and self.problem.n > SHORT and self._is_all_nonzero(gradient):

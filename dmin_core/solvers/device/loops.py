@@ -411,6 +411,8 @@ class Compiled:
                 problem.in_compile += took  # and one evaluation, of all that this stretch has
             state = packing.unpack_points(packed)
             used, status, nit_now = (int(each) for each in told[:3])
+            if on_iteration is None:  # else it counts them
+                problem.nit = nit_now
             log = told[7 if self.second else 5 :].reshape(-1, 2)[:used]
             first, moved, f = problem.nfev == 0, told[3] != f, float(told[3])
             device.note_all(log[:, 0], log[:, 1], since)

@@ -50,8 +50,7 @@ def run_lbfgs(
     tolerances = {} if tol is None else {"ftol": tol, "gtol": tol}
     given = {"maxcor": 10, "ftol": 2.220446049250313e-09, "gtol": 1e-5, "maxiter": 15000, "maxls": 20, **SEARCH}
     given.update(tolerances)
-    given.update({name: value for name, value in options.items() if name in given})
-    _check(given)
+    _take(options, given)
     if problem.maxfun == math.inf:
         problem.maxfun = 15000
         problem._limited = True
@@ -69,8 +68,7 @@ def run_bfgs(
     # What the coarsest leaf can show, as for SciPy's methods (`_tolerances`).
     gtol = max(1e-5, math.sqrt(eps)) if tol is None else tol
     given = {"gtol": gtol, "norm": math.inf, "maxiter": 200 * n, "maxls": 20, **SEARCH}
-    given.update({name: value for name, value in options.items() if name in given})
-    _check(given)
+    _take(options, given)
     begun = _initial_matrix(options.get("hess_inv0"), n)
     device = DeviceProblem(problem)
     if n > LARGEST:
@@ -143,8 +141,7 @@ def _read_trust_region(problem: Problem, tol: float | None, options: Mapping[str
         "maxCGit": max(20, 2 * problem.n),
         "maxiter": 200 * problem.n,
     }
-    given.update({name: value for name, value in options.items() if name in given and value is not None})
-    _check(given)
+    _take(options, given)
     if not given["eta"] < newton_cg.POOR:
         raise InputError(f"options['eta'] must be less than {newton_cg.POOR}, not {given['eta']!r}.")
     if not 0.0 < given["initial_trust_radius"] <= given["max_trust_radius"] < math.inf:
@@ -241,11 +238,19 @@ def _too_large(device: DeviceProblem, why: str) -> MethodError:
     )
 
 
+def _take(options: Mapping[str, Any], given: dict[str, Any]) -> None:
+    """Write the options over the defaults; None is the default."""
+    given.update({name: value for name, value in options.items() if name in given and value is not None})
+    _check(given)
+
+
 def _check(given: Mapping[str, Any]) -> None:
     for name, least in LEAST.items():
         value = given.get(name)
         if value is not None and not (isinstance(value, int | float | np.number) and value >= least):
             raise InputError(f"options[{name!r}] must be a number of at least {least}, not {value!r}.")
+    if given.get("maxcor") == math.inf:
+        raise InputError("options['maxcor'] must be finite: so many pairs of vectors are kept.")
     if "c1" not in given:
         return
     c1, c2 = given["c1"], given["c2"]

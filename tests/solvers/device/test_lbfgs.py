@@ -1,5 +1,7 @@
 """`device-lbfgs` in every installed backend: what an evaluation costs, what is kept, where it stops."""
 
+import math
+
 import numpy as np
 import optree
 import pytest
@@ -184,6 +186,12 @@ def test_a_senseless_option_is_refused(option, value, chained):
     fun, x0 = chained(4)
     with pytest.raises(InputError, match=f"options\\['{option}'\\] must be a number of at least"):
         minimize(fun, x0, jac=True, method=METHOD, options={option: value})
+
+
+def test_no_end_of_pairs_is_refused(chained):
+    fun, x0 = chained(4)
+    with pytest.raises(InputError, match=r"options\['maxcor'\] must be finite"):
+        minimize(fun, x0, jac=True, method=METHOD, options={"maxcor": math.inf})
 
 
 @pytest.mark.parametrize("bounds", [None, (-2.0, 4.0)], ids=["free", "bounded"])

@@ -1,5 +1,6 @@
 """What every method on the device promises, in every installed backend: what it keeps, where it stops."""
 
+import itertools
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from dmin_core import Interrupted, ObjectiveError, backends, get_backend, minimi
 from dmin_core.testing.problems import flat
 
 METHODS = ["device-lbfgs", "device-bfgs"]
+EVERY = [*METHODS, "device-newton-cg"]
 NEVER = {"device-lbfgs": {"ftol": 0.0, "gtol": 0.0}, "device-bfgs": {"gtol": 0.0}}
 """Options with which no test of convergence holds."""
 USABLE = [name for name, info in backends().items() if info.error is None and info.devices]
@@ -70,6 +72,19 @@ def test_time_runs_out_before_an_evaluation(backend, method, posed):
     assert "maxtime" in result.message
 
 
+@pytest.mark.parametrize("method", EVERY)
+@pytest.mark.parametrize("backend", USABLE)
+def test_iterations_are_counted_when_time_runs_out(backend, method, posed, monkeypatch):
+    fun, x0, given = posed(backend)
+    clock = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr("dmin_core._problem.perf_counter", lambda: float(next(clock)))
+        result = minimize(fun, x0, method=method, options={"maxtime": 9.5}, **given)
+    assert "maxtime" in result.message
+    assert result.nit > 0
+    assert result.nit == minimize(fun, x0, method=method, options={"maxfun": result.nfev}, **given).nit
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("backend", USABLE)
 def test_float32_ends_in_success(backend, method, posed):
@@ -89,6 +104,27 @@ def test_a_value_that_is_not_finite_at_the_start_is_an_error(backend, method, po
     bad = optree.tree_map(lambda leaf: leaf * 1e200, x0)
     with pytest.raises(ObjectiveError, match="at the start"):
         minimize(fun, bad, method=method, **given)
+
+
+@pytest.mark.parametrize("method", EVERY)
+@pytest.mark.parametrize("backend", DIFFERENTIATING)
+def test_a_gradient_whose_square_is_not_finite_is_an_error(backend, method):
+    """It is not said to be infinite itself, for it is not."""
+    host = get_backend(backend)
+    x0 = host.from_numpy(np.full(3, 2.0, np.float32), None)
+    xp = host.namespace(x0)
+    with pytest.raises(ObjectiveError, match="is finite, but so large that the sum of its squares is not, in float32"):
+        minimize(lambda x: 1e20 * xp.sum(x**2), x0, method=method)
+
+
+@pytest.mark.parametrize("option", ["gtol", "maxiter", "maxfun"])
+@pytest.mark.parametrize("method", EVERY)
+@pytest.mark.parametrize("backend", USABLE)
+def test_an_option_that_is_none_is_the_default(backend, method, option, posed):
+    fun, x0, given = posed(backend)
+    plain = minimize(fun, x0, method=method, **given)
+    result = minimize(fun, x0, method=method, options={option: None}, **given)
+    assert (result.nfev, result.nit, result.message) == (plain.nfev, plain.nit, plain.message)
 
 
 @pytest.mark.parametrize("method", METHODS)
