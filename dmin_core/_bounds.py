@@ -60,6 +60,7 @@ def flatten_bounds(bounds: Any, x0: Any, tree: Tree) -> tuple[Pair | None, Any]:
         if isinstance(bounds, Mapping):
             sides.fill_by_name(bounds)
         elif isinstance(bounds, tuple | list) and len(bounds) == 2:
+            _refuse_pair_for_each(bounds, tree)
             sides.fill(sides.names.whole, *bounds)
         else:
             _refuse_wrong_count(bounds, tree)
@@ -143,6 +144,18 @@ def _refuse_wrong_count(bounds: Any, tree: Tree) -> None:
     if isinstance(bounds, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in bounds):
         raise InputError(
             f"bounds is a {type(bounds).__name__} of {len(bounds)} pairs, and x0 holds {n} numbers. {FORMS}"
+        )
+
+
+def _refuse_pair_for_each(bounds: Sequence[Any], tree: Tree) -> None:
+    """An error where ``((0, 1), (0, 1))`` is meant as a pair for each of two leaves: as sides it would fix them all."""
+    lower, upper = bounds
+    if not (isinstance(lower, list | tuple) and isinstance(upper, list | tuple) and len(lower) == len(upper) == 2):
+        return
+    if all(map(_is_number, (*lower, *upper))) and [*lower] == [*upper] and None not in lower and lower[0] < lower[1]:
+        raise InputError(
+            f"bounds={bounds!r}, read as (lb, ub), would fix every variable. If each pair is (min, max) of a leaf, "
+            f"write a dict from name to pair, as in {{{tree.path(0)!r}: {tuple(lower)!r}}}."
         )
 
 

@@ -163,6 +163,15 @@ def test_two_lists_for_two_variables_are_ambiguous():
         flat(([0, 0], [1, 1]), np.zeros(2))
 
 
+@pytest.mark.parametrize(
+    "x0", [(0.0, 0.0), [np.zeros(3), np.zeros(2)], np.zeros((3, 2))], ids=["tuple", "list", "array"]
+)
+def test_equal_pairs_for_two_leaves_are_no_sides(x0):
+    """Read as sides, ``((0, 1), (0, 1))`` would fix what stands first at 0 and what stands second at 1."""
+    with pytest.raises(InputError, match=r"read as \(lb, ub\), would fix every.*as in \{'x0(\[0\])?': \(0, 1\)\}"):
+        flat(((0, 1), (0, 1)), x0)
+
+
 def test_a_start_within_its_bounds_is_left_alone():
     x = np.array([0.0, 1.0])
     assert clip_start(x, (np.zeros(2), np.ones(2)), Tree(x, get_backend("numpy"))) is x
