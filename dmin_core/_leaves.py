@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import optree
 
-from ._errors import InputError, MissingBackendError, UnknownBackendError
+from ._errors import InputError, MissingBackendError, PluginError, UnknownBackendError
 from ._plugins import EXTRAS, framework_of, get_backend, imported, owner_of, refresh
 
 NAMESPACE = "dmin"
@@ -63,7 +63,10 @@ def _register(node: Any) -> bool:
 
 def _register_framework_container(backend: str, node: Any) -> bool:
     """Make optree know a class that a framework has registered (flax's and equinox's modules with JAX)."""
-    hooks = get_backend(backend)
+    try:
+        hooks = get_backend(backend)
+    except PluginError:
+        return False  # it hurts those whose arrays are its framework's, and them later on
     if hooks.container(node) is None:
         return False
 

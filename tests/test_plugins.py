@@ -1,8 +1,11 @@
 """Plugins, found in the metadata of real distributions: what is listed, what is loaded, and the four errors."""
 
+import dataclasses
+import importlib
 import re
 import sys
 import textwrap
+from typing import Any
 
 import numpy as np
 import pytest
@@ -258,6 +261,21 @@ def test_broken_backend_hurts_only_who_asks_for_it(install):
     assert isinstance(table["abacus"].error.__cause__, ZeroDivisionError)
     assert table["numpy"].error is None
     assert minimize(lambda x: (x - 1.0) ** 2, 0.0).success
+
+
+def test_broken_backend_of_an_imported_framework_does_not_hurt_others(install):
+    """Whatever is no array may be a container that an imported framework knows: each of those is asked."""
+
+    @dataclasses.dataclass
+    class Weights:
+        w: Any
+        note: Any
+
+    install("my-broken", {"my_framework": "my_backend"}, my_backend="1 / 0", my_framework="")
+    importlib.import_module("my_framework")
+    result = minimize(lambda p: fun({"w": p.w}), Weights(np.zeros(2), object()))
+    assert result.success
+    assert result.x.note is not None
 
 
 def test_two_distributions_with_one_name_are_both_named(install):
