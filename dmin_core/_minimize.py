@@ -138,9 +138,9 @@ def minimize(
     Returns
     -------
     Result
-        With constraints also ``maxcv``, ``constr``, ``active`` and, where the method has them, ``multipliers``.
         An ``OptimizeResult`` whose ``x`` and ``jac`` are nested as ``x0`` is: the best finite feasible point
-        evaluated, whichever way the run ended. ``jac`` is None at frozen leaves.
+        evaluated, whichever way the run ended. ``jac`` is None at frozen leaves. With constraints also ``maxcv``,
+        ``constr``, ``active`` and, where the method has them, ``multipliers``.
 
     Raises
     ------
@@ -154,6 +154,8 @@ def minimize(
         ``check_derivatives`` found one that disagrees with differences; the message names the worst leaf.
     PluginError
         The backend or the method cannot be loaded.
+    NotSupportedYet
+        ``compile=True`` for a backend that compiles nothing.
     Interrupted
         Ctrl-C, in a compiled function after the evaluation; ``result`` holds what had been found.
     Exception

@@ -295,6 +295,8 @@ def get_backend(name: str) -> Backend:
 
     Raises
     ------
+    InputError
+        The name is no string.
     UnknownBackendError
         Nothing installed provides it.
     MissingBackendError

@@ -361,12 +361,10 @@ class BackendSpec:
             True: ``array`` is about to be handed to `fun` and is part of a differentiated computation, which
             must not be cut. False: it is part of a result.
 
-        Where the framework compiles, a frozen leaf comes in both places, inside: what is returned is to be an input of
-        the compiled function, an array and not a variable.
-
         Notes
         -----
-        Default: returns ``array``.
+        Default: returns ``array``. Where the framework compiles, a frozen leaf comes in both places, inside: what is
+        returned is to be an input of the compiled function, an array and not a variable.
         """
         raise NotImplementedError
 
@@ -541,7 +539,8 @@ class SolverSpec:
         callback : callable
             To be called with the current ``x`` (n,), or an ``OptimizeResult`` that has it, once an iteration.
         options : mapping
-            The user's options, each one that `describe` named.
+            The user's options: those that `describe` named, with the values that the user gave, and what dmin sees to,
+            ``maxfun``, ``maxtime`` and ``disp``, where they were given.
 
         Returns
         -------

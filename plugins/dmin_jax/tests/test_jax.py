@@ -434,6 +434,15 @@ def test_gradients_of_many_small_leaves_share_kernels():
     assert 0 < kernels <= 200 // dmin_jax.FUSED + 1
 
 
+def test_a_run_inside_fun_needs_an_outer_run_that_is_not_compiled():
+    def fun(x):
+        return jnp.sum((x - minimize(lambda y: jnp.sum((y - 2.0) ** 2), jnp.zeros(2)).x) ** 2)
+
+    with pytest.raises(InputError, match="In the `fun` of another run, give that one compile=False"):
+        minimize(fun, jnp.zeros(2))
+    np.testing.assert_allclose(minimize(fun, jnp.zeros(2), compile=False).x, 2.0, atol=1e-3)
+
+
 def test_arrays_and_tracers_are_recognised():
     assert backend_of(jnp.zeros(2)) == "jax"
     seen = []
