@@ -247,19 +247,6 @@ class BackendTests:
 
     # Derivatives -----------------------------------------------------------------------------------------
 
-    def test_gradient_is_right(self, problem: str, precise: str) -> None:
-        """Against the gradient worked out by hand; the value too, which the hook `value` returns as well."""
-        posed = self._pose(PROBLEMS[problem](), precise)
-        alone = self.hooks.value(posed.objective)(posed.point, *posed.data)
-        value, (gradient,) = self.hooks.value_and_grad(posed.objective)(posed.point, *posed.data)
-        rounding = posed.tolerance(precise, 0)
-        must_match("value_and_grad", "must return fun's value", self.hooks.to_numpy(value), posed.value, rounding)
-        must_match("value", "must return fun's value", self.hooks.to_numpy(alone), posed.value, rounding)
-        self._must_be_like("value_and_grad", "gradient", gradient, posed.point[0])
-        tolerance = posed.tolerance(precise, 0 if self.exact_gradient else 1)
-        got = self.hooks.to_numpy(gradient)
-        must_match("value_and_grad", "must return the gradient", got, posed.gradient, tolerance)
-
     def test_gradient_of_several_arrays(self, precise: str) -> None:
         """A point may be more than one array; what `fun` does not depend on has a gradient of zeros."""
         point = tuple(self.array(_values(shape), precise) for shape in [(2,), (3, 1), (2,)])
@@ -275,6 +262,49 @@ class BackendTests:
         for k, (got, array, slope) in enumerate(zip(gradient, point, expected, strict=True)):
             self._must_be_like("value_and_grad", f"gradient of array {k}", got, array)
             must_match("value_and_grad", f"must be right for array {k}", self.hooks.to_numpy(got), slope, tolerance)
+
+    def test_split_can_be_differentiated(self, precise: str) -> None:
+        """Through a change of dtype, too."""
+        dtype = self.array(np.zeros(1), precise).dtype
+
+        def fun(point: Point) -> Array:
+            first, second = self.hooks.split(point[0], ((2,), (2, 2)), (dtype, dtype))
+            return self.xp.sum(first) + 3.0 * self.xp.sum(second)
+
+        if precise != self.widest:
+            self._require("exact_gradient")  # a difference's steps in the one dtype vanish in the other
+        _, (gradient,) = self.hooks.value_and_grad(fun)((self.array(_values((6,)), self.widest),))
+        tolerance = 20 * float(np.finfo(precise).eps) ** (1.0 if self.exact_gradient else 0.5)
+        expected = [1.0, 1.0, 3.0, 3.0, 3.0, 3.0]
+        must_match("split", "must let gradients through", self.hooks.to_numpy(gradient), expected, tolerance)
+
+    def test_restore_can_be_differentiated(self, precise: str) -> None:
+        """Inside, where the array is on its way to `fun`, and outside it keeps the numbers."""
+        x = np.array([0.5, -1.0, 2.0])
+        like = self.array(x, precise)
+
+        def fun(point: Point) -> Array:
+            return self.xp.sum(self.hooks.restore(point[0], like, True) ** 2)
+
+        _, (gradient,) = self.hooks.value_and_grad(fun)((self.array(x, precise),))
+        tolerance = 20 * float(np.finfo(precise).eps) ** (1.0 if self.exact_gradient else 0.5)
+        must_match("restore", "must let gradients through", self.hooks.to_numpy(gradient), 2 * x, tolerance)
+        made = self.hooks.restore(self.array(x, precise), like, False)
+        self._must_be_like("restore", "leaf of the result", made, like)
+        must_match("restore", "must keep the numbers", self.hooks.to_numpy(made), x)
+
+    def test_gradient_is_right(self, problem: str, precise: str) -> None:
+        """Against the gradient worked out by hand; the value too, which the hook `value` returns as well."""
+        posed = self._pose(PROBLEMS[problem](), precise)
+        alone = self.hooks.value(posed.objective)(posed.point, *posed.data)
+        value, (gradient,) = self.hooks.value_and_grad(posed.objective)(posed.point, *posed.data)
+        rounding = posed.tolerance(precise, 0)
+        must_match("value_and_grad", "must return fun's value", self.hooks.to_numpy(value), posed.value, rounding)
+        must_match("value", "must return fun's value", self.hooks.to_numpy(alone), posed.value, rounding)
+        self._must_be_like("value_and_grad", "gradient", gradient, posed.point[0])
+        tolerance = posed.tolerance(precise, 0 if self.exact_gradient else 1)
+        got = self.hooks.to_numpy(gradient)
+        must_match("value_and_grad", "must return the gradient", got, posed.gradient, tolerance)
 
     def test_gradients_are_new_arrays(self) -> None:
         """A solver keeps gradients: the next evaluation must not write into the last one's."""
@@ -449,37 +479,7 @@ class BackendTests:
         """How many times a second derivative is differenced."""
         return 0 if self.exact_hvp else 1 if self.exact_gradient else 2
 
-    # Cutting the flat vector -----------------------------------------------------------------------------
-
-    def test_split_can_be_differentiated(self, precise: str) -> None:
-        """Through a change of dtype, too."""
-        dtype = self.array(np.zeros(1), precise).dtype
-
-        def fun(point: Point) -> Array:
-            first, second = self.hooks.split(point[0], ((2,), (2, 2)), (dtype, dtype))
-            return self.xp.sum(first) + 3.0 * self.xp.sum(second)
-
-        if precise != self.widest:
-            self._require("exact_gradient")  # a difference's steps in the one dtype vanish in the other
-        _, (gradient,) = self.hooks.value_and_grad(fun)((self.array(_values((6,)), self.widest),))
-        tolerance = 20 * float(np.finfo(precise).eps) ** (1.0 if self.exact_gradient else 0.5)
-        expected = [1.0, 1.0, 3.0, 3.0, 3.0, 3.0]
-        must_match("split", "must let gradients through", self.hooks.to_numpy(gradient), expected, tolerance)
-
-    def test_restore_can_be_differentiated(self, precise: str) -> None:
-        """Inside, where the array is on its way to `fun`, and outside it keeps the numbers."""
-        x = np.array([0.5, -1.0, 2.0])
-        like = self.array(x, precise)
-
-        def fun(point: Point) -> Array:
-            return self.xp.sum(self.hooks.restore(point[0], like, True) ** 2)
-
-        _, (gradient,) = self.hooks.value_and_grad(fun)((self.array(x, precise),))
-        tolerance = 20 * float(np.finfo(precise).eps) ** (1.0 if self.exact_gradient else 0.5)
-        must_match("restore", "must let gradients through", self.hooks.to_numpy(gradient), 2 * x, tolerance)
-        made = self.hooks.restore(self.array(x, precise), like, False)
-        self._must_be_like("restore", "leaf of the result", made, like)
-        must_match("restore", "must keep the numbers", self.hooks.to_numpy(made), x)
+    # Laying arrays end to end ----------------------------------------------------------------------------
 
     def test_join_lays_end_to_end(self, precise: str) -> None:
         """What `split` cut, in arrays of any shape, in the widest of their dtypes and on their device."""

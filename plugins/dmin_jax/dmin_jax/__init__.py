@@ -113,8 +113,8 @@ def device(array: jax.Array) -> str:
             raise
         raise InputError(
             "x0 is traced by JAX: minimize is called inside jax.jit, jax.grad, jax.vmap or the like, where arrays have "
-            "no values yet. Call it outside; what it evaluates is compiled all the same. In the `fun` of another run, give "
-            "that one compile=False."
+            "no values yet. Call it outside; what it evaluates is compiled all the same. In the `fun` of another run, "
+            "give that one compile=False."
         ) from error
 
 
