@@ -63,15 +63,16 @@ class Bfgs(Descent):
         dot = self.vectors.dot
         x = step(state.x, t, state.d)
         value, g = self.evaluate(x)
-        scalars, products = [dot(g, state.d), dot(g, g), *self._sums(g)], None
+        scalars, products = [dot(g, state.d), dot(g, g)], None
         images: tuple[Any, ...] = ()
         if self.early:
             square, images, products = self._products(state, g)
-            scalars.insert(0, square)
-        f, scalars, products = self.observe(value, scalars, products)
-        learnt = (products, scalars.pop(0)) if self.early else ()
-        slope, gg, *sums = scalars
-        return Trial(x, g, f, slope, gg, self._size(gg, sums), learnt, t, images)
+            scalars += [square, *self._sums(x, g)]
+        f, (slope, gg, *more), products = self.observe(value, scalars, products)
+        if not self.early:
+            return Trial(x, g, f, slope, gg, (), (), t, images)
+        square, *sums = more
+        return Trial(x, g, f, slope, gg, (self._size(gg, sums),), (products, square), t, images)
 
     def _learn(self, state: State, trial: Trial) -> Trial:
         """The trial with what the next direction takes."""
@@ -132,7 +133,7 @@ class Bfgs(Descent):
             start = stop
         return tuple(parts)
 
-    def _sums(self, g: Point) -> tuple[Any, ...]:
+    def _sums(self, x: Point, g: Point) -> tuple[Any, ...]:
         """What the norm of the gradient is made of, beside its square."""
         if self.norm == math.inf:
             return self.vectors.extremes(g)

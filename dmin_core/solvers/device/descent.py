@@ -11,6 +11,7 @@ accelerator: there all that an iteration may be decided on is read with the tria
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -49,7 +50,7 @@ class Trial(NamedTuple):
     gg : scalar
         ‖g‖².
     largest : scalar
-        The largest number of the gradient, projected where there are bounds.
+        What is compared with gtol, in a tuple; () where it is found once the search has ended.
     t : scalar
         How far along the direction.
     kept : tuple
@@ -85,7 +86,7 @@ class State(NamedTuple):
     f, slope, t : scalar
         Value, slope along ``d``, and the first step to try.
     largest : scalar
-        What is compared with gtol.
+        What is compared with gtol, or a lower bound of it that is larger.
     hope : scalar
         The most that trials in vain promised to gain from here.
     nfev, nit, status : int
@@ -172,6 +173,14 @@ class Descent:
         """Evaluate at a step ``t``: value, slope and gradient; and where they are read `early`, the products."""
         raise NotImplementedError
 
+    def _sums(self, x: Point, g: Point) -> tuple[Any, ...]:
+        """What the size of the gradient is made of, beside ‖g‖²: scalars."""
+        raise NotImplementedError
+
+    def _size(self, gg: Any, sums: Any) -> Any:
+        """The size of the gradient, which is compared with gtol; no less than that of its largest number, unbounded."""
+        raise NotImplementedError
+
     def _turn(self, state: State, trial: Trial, free: Point, anew: Any) -> tuple[tuple[Any, ...], Any, Point, Any]:
         """History, memory, the next direction and the slope along it; ``anew``: all but -g is to be forgotten."""
         raise NotImplementedError
@@ -220,7 +229,8 @@ class Descent:
         least = line_search.resolution(a, state.f, exhausted)
         why = a.pick(still & search.done & (hope >= 0.0) & (hope <= least), RESOLUTION, why)
         why = a.pick(moved & a.negate(first) & (fall <= limits.ftol * size), VALUE, why)
-        why = a.pick(trial.largest <= limits.gtol, GRADIENT, why)
+        largest = self._largest(trial, limits.gtol)
+        why = a.pick(largest <= limits.gtol, GRADIENT, why)
         why = a.pick(a.isfinite(trial.f) & a.isfinite(trial.gg), why, START)
 
         free = self.vectors.free(trial.x, trial.g)
@@ -237,12 +247,24 @@ class Descent:
             slope,
             t,
             trial.gg,
-            trial.largest,
+            largest,
             hope,
             nfev,
             nit,
             a.count(why),
         ), log
+
+    def _largest(self, trial: Trial, gtol: Any) -> Any:
+        """The size of the gradient; where it cannot be as small as gtol, Python does not ask for more than that."""
+        if trial.largest:
+            return trial.largest[0]
+        a = self.a
+        if a.eager and self.bounds is None:
+            mean = a.ratio(trial.gg, sum(math.prod(array.shape) for array in trial.g))
+            if mean > gtol * gtol:
+                return a.sqrt(mean)
+        _, sums, _ = self.observe(None, list(self._sums(trial.x, trial.g)), None)
+        return self._size(trial.gg, sums)
 
     def run(self, state: State, limits: Limits, log: Any) -> tuple[State, Any]:
         """Iterations until the limits."""
@@ -262,7 +284,8 @@ class Descent:
     def _standing(self, state: State) -> Trial:
         """The start of a search as a trial, for a search that finds nothing lower."""
         zero = self.a.number(0.0)
-        return Trial(state.x, state.g, state.f, zero, state.gg, state.largest, (), zero, ())
+        largest = (state.largest,) if self.a.eager else ()
+        return Trial(state.x, state.g, state.f, zero, state.gg, largest, (), zero, ())
 
     def _search(self, state: State, limits: Limits, first: Any, log: Any) -> Any:
         a = self.a

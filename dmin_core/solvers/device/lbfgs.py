@@ -70,12 +70,11 @@ class Lbfgs(Descent):
             s = subtract(x, state.x)
         value, g = self.evaluate(x)
         if self.bounds is None:
-            along, span = state.d, g
+            along = state.d
         else:
             # The path bends where a variable meets its bound, and goes on without it.
             along = tuple(xp.where(free == kept, d, d * 0.0) for free, kept, d in zip(ahead, x, state.d, strict=True))
-            span = subtract(vectors.project(subtract(x, g)), x)
-        scalars, products = [dot(g, along), dot(g, g), *vectors.extremes(span)], None
+        scalars, products = [dot(g, along), dot(g, g)], None
         # Compiled, the step is computed again when it is wanted: to carry it through the search would cost more.
         kept: tuple[Any, ...] = (s,) if self.a.eager else ()
         if self.early:
@@ -85,10 +84,21 @@ class Lbfgs(Descent):
                 # The state's is not written into before the search has ended: a checkpoint may be taken of it.
                 kept = history = self._rewritten(state, g, s, y)
             products, *more = self._products(history, vectors.free(x, g), g, s, y)
-            scalars += more
-        f, (slope, gg, top, bottom, *more), products = self.observe(value, scalars, products)
-        largest = self.a.maximum(top, -bottom)
-        return Trial(x, g, f, slope, gg, largest, (products, *more) if self.early else (), t, kept)
+            scalars += [*self._sums(x, g), *more]
+        f, (slope, gg, *more), products = self.observe(value, scalars, products)
+        if not self.early:
+            return Trial(x, g, f, slope, gg, (), (), t, kept)
+        top, bottom, *more = more
+        return Trial(x, g, f, slope, gg, (self._size(gg, (top, bottom)),), (products, *more), t, kept)
+
+    def _sums(self, x: Point, g: Point) -> tuple[Any, ...]:
+        """The largest number and the least of the gradient, projected where there are bounds."""
+        vectors = self.vectors
+        return vectors.extremes(g if self.bounds is None else subtract(vectors.project(subtract(x, g)), x))
+
+    def _size(self, gg: Any, sums: Any) -> Any:
+        """That of the number of it that is farthest from zero."""
+        return self.a.maximum(sums[0], -sums[1])
 
     def _products(self, history: Any, free: Point, g: Point, s: Point, y: Point) -> list[Any]:
         """What the gradient makes with the history, and the pair with itself; with bounds over the free variables."""

@@ -92,7 +92,8 @@ def test_many_variables_have_the_history_multiplied_once_a_search(monkeypatch, c
     late = run()
     assert late.nfev > late.nit + 2  # searches had more than one trial
     products = (2 * m + 1) * (m + 1) + 1 if bounded else 2 * m + 3
-    assert reads.count((4,)) == late.nfev
+    # Slope and square of a trial's gradient; with bounds its extremes, where the search has ended.
+    assert reads.count((2,)) == late.nfev + (late.nit + 1 if bounded else 0)
     # With bounds, where the same variables are free as before, by products with the gradient alone.
     more = reads.count((2 * m + 4,))
     assert (more > 0) == bounded
@@ -102,6 +103,23 @@ def test_many_variables_have_the_history_multiplied_once_a_search(monkeypatch, c
     assert reads.count((products + 4,)) == early.nfev
     assert (products,) not in reads
     np.testing.assert_allclose(early.history.fun[:8], late.history.fun[:8], rtol=1e-3)
+
+
+def test_the_largest_number_of_a_gradient_is_looked_for_once_it_may_be_small(monkeypatch, chained):
+    """Where no accelerator is waited for: ‖g‖² / n, which is known, is no more than its square."""
+    fun, _ = chained(2)
+    backend, n = get_backend("numpy"), _device_problem.FEW + 2
+    reads, original = [], backend.to_numpy
+    monkeypatch.setattr(backend, "to_numpy", lambda array: reads.append(array.shape) or original(array))
+
+    def as_float(x):
+        value, gradient = fun(x)
+        return float(value), gradient
+
+    x0 = {"0": np.full(n, 0.9, np.float32)}
+    result = minimize(as_float, x0, jac=True, method=METHOD, options={"ftol": 0.0, "gtol": 1e-2})
+    assert np.abs(result.jac["0"]).max() <= 1e-2
+    assert 1 <= reads.count((2,)) - result.nfev < result.nit
 
 
 def test_few_variables_in_shared_memory_are_numpys():
