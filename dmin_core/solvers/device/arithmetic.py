@@ -8,7 +8,6 @@ what it needs. Where the framework compiles the loop, both are the framework's o
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
@@ -67,24 +66,26 @@ class Host:
         """A small array of scalars."""
         return np.asarray(values, dtype=float)
 
-    join, times = staticmethod(np.concatenate), staticmethod(operator.matmul)
+    # The method is called in half the time of `@`.
+    join, times = staticmethod(np.concatenate), staticmethod(np.ndarray.dot)
 
     @staticmethod
     def inner(u: Any, v: Any) -> float:
         """The inner product of small vectors."""
-        return float(u @ v)
+        return float(u.dot(v))
 
     @staticmethod
     def place(m: int, slot: int) -> int:
         """A slot of m, as `put`, `cross` and `entry` want it."""
         return slot
 
+    copied = staticmethod(np.ndarray.copy)
+
     @staticmethod
     def put(vector: Any, place: int, value: Any) -> Any:
-        """A small vector with another number in a place."""
-        changed = vector.copy()
-        changed[place] = value
-        return changed
+        """A small vector, which may be written into, with another number in a place."""
+        vector[place] = value
+        return vector
 
     @staticmethod
     def cross(matrix: Any, place: int, row: Any, column: Any) -> Any:
@@ -175,8 +176,13 @@ class Traced:
         """A slot of m, as `put`, `cross` and `entry` want it: true there."""
         return self.slots(m) == slot
 
+    @staticmethod
+    def copied(vector: Any) -> Any:
+        """A small vector that may be written into."""
+        return vector
+
     def put(self, vector: Any, place: Any, value: Any) -> Any:
-        """A small vector with another number in a place."""
+        """A small vector, which may be written into, with another number in a place."""
         return self.small.where(place, value, vector)
 
     def cross(self, matrix: Any, place: Any, row: Any, column: Any) -> Any:

@@ -107,9 +107,9 @@ def remember(a: Any, memory: Memory, products: Any, r: Any, ss: Any, sy: Any, yy
     return Memory(
         a.cross(memory.inverse, here, 0.0, column),
         a.cross(memory.yy, here, across, across),
-        a.put(memory.sy, here, weight * sy),
-        a.put(s_g, here, weight * sg),
-        a.put(y_g, here, weight * yg),
+        a.put(a.copied(memory.sy), here, weight * sy),
+        a.put(a.copied(s_g), here, weight * sg),
+        a.put(a.copied(y_g), here, weight * yg),
         a.pick(good, scale, memory.scale),
         a.pick(good, stretch, memory.stretch),
         a.pick(good, r, memory.r),

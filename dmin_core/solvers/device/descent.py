@@ -297,7 +297,9 @@ class Descent:
             slope = a.pick(a.isfinite(trial.gg), trial.slope, trial.gg)  # a gradient that is not finite shows here
             after = line_search.advance(a, search, state.f, state.slope, trial.f, slope, limits)
             taken = (after.best_f < search.best_f) | first
-            after = after._replace(done=after.done | first)
+            done = after.done | first
+            if done is not after.done:  # as Python's True and False are, each time but the first
+                after = after._replace(done=done)
             return after, a.choose(taken, trial, best), nfev + 1, log
 
         def goes_on(carried: Any) -> Any:

@@ -8,7 +8,8 @@ One iteration is a search along a direction, a product of the history with the g
 
 **What an evaluation costs where Python runs the loop**: some twenty of the framework's operations (forty with bounds),
 whatever m, n and the number of leaves, beside those of `fun`, and one read of 2m + 8 numbers, on which everything is
-decided; or, where nothing waits for an accelerator (`early`), of five, and of 2m + 3 an iteration.
+decided; or, where nothing waits for an accelerator (`early`), of three, and of 2m + 3 an iteration, with two more where
+the gradient may be small enough, or there are bounds.
 
 **Bounds.** Trials are projected onto the bounds, so all are feasible. Variables at a bound which the gradient pushes
 outwards are held there, and the quasi-Newton direction is that of the others: the inner products are taken over the
