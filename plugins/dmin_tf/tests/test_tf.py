@@ -346,14 +346,15 @@ def test_fun_that_cannot_be_hashed_is_compiled_all_the_same():
     assert fun.calls < res.nfev
 
 
-def test_users_eager_mode_is_honoured():
+@pytest.mark.parametrize("method", ["L-BFGS-B", "device-lbfgs", "device-bfgs", "device-newton-cg"])
+def test_users_eager_mode_is_honoured(method):
     fun = counting(bowl)
     tf.config.run_functions_eagerly(True)
     try:
-        res = minimize(fun, zeros(2))
+        res = minimize(fun, zeros(2), method=method)
     finally:
         tf.config.run_functions_eagerly(False)
-    assert fun.calls == res.nfev
+    assert fun.calls == res.nfev + res.nhev
 
 
 @each_method
