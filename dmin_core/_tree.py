@@ -314,8 +314,10 @@ class Tree:
 
     def _find_special(self, arrays: Sequence[Any]) -> dict[int, Any]:
         """The variables that `fun` must not get as plain pieces of the vector (tensor subclasses)."""
-        plain = self._plain_class()
         found: dict[int, Any] = {}
+        if self.sharded:  # what is like a sharded array has its class, and cannot be made of a single number
+            return found
+        plain = self._plain_class()
         if all(type(like) is plain for like in arrays):
             return found
         for k, like in enumerate(arrays):

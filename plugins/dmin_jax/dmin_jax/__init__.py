@@ -85,7 +85,15 @@ def own_array(size: int, like: Any) -> bool:
 
 @hookimpl
 def is_sharded(array: Any) -> bool:
-    return isinstance(array, jax.Array) and len(array.sharding.device_set) > 1
+    if not (isinstance(array, jax.Array) and len(array.sharding.device_set) > 1):
+        return False
+    kinds = getattr(getattr(array.sharding, "mesh", None), "axis_types", None) or ()
+    if any(getattr(kind, "name", None) == "Explicit" for kind in kinds):
+        raise InputError(
+            "x0 is sharded over a mesh with explicit axes, by which types say where every array lies. dmin leaves that "
+            "to XLA: make the mesh with axis_types=(jax.sharding.AxisType.Auto, …), one for each of its axes."
+        )
+    return True
 
 
 @hookimpl
@@ -148,7 +156,8 @@ def _pieces(vector: Any, sizes: Sequence[int]) -> list[Any]:
 
 
 def _cut(vector: Any, sizes: Sequence[int]) -> list[Any]:
-    return list(jnp.split(vector, np.cumsum(sizes)[:-1]))
+    # A sharded leaf is one part in its own shape, which may be that of a number, and is not to be cut.
+    return list(jnp.split(vector, np.cumsum(sizes)[:-1])) if len(sizes) > 1 else [vector]
 
 
 def _barrier(arrays: Any) -> Any:

@@ -195,3 +195,38 @@ def test_dense_second_derivatives_are_had_over_sharded_leaves():
         print(json.dumps(list(matrix.shape)))
         """
     ) == [4, 2, 3]
+
+
+def test_leaves_may_all_be_sharded_or_be_numbers():
+    """Nothing is made like a leaf that would not divide among the devices, and a number is not cut."""
+    found = run("""
+        first = NamedSharding(mesh, P(("x", "y")))
+        def far(p):
+            return jnp.sum((p["w"] - 1.0) ** 4) + jnp.sum(p["w"] ** 2) + (p["s"] - 2.0) ** 2
+        found = {}
+        for method in ("L-BFGS-B", "device-lbfgs", "device-bfgs", "device-newton-cg"):
+            w = jax.device_put(jnp.zeros(64, "float32"), first)
+            alone = minimize(lambda w: jnp.sum((w - 1.0) ** 4) + jnp.sum(w**2), w, method=method)
+            x0 = {"w": w, "s": jax.device_put(jnp.zeros((), "float32"), NamedSharding(mesh, P()))}
+            both = minimize(far, x0, method=method)
+            assert alone.x.sharding.is_equivalent_to(first, 1) and both.x["w"].sharding.is_equivalent_to(first, 1)
+            assert both.x["s"].shape == ()
+            found[method] = [float(jnp.ptp(alone.x)), float(alone.x[0] - both.x["w"][0]), float(both.x["s"])]
+        print(json.dumps(found))
+    """)
+    for spread, apart, number in found.values():
+        assert (spread, abs(apart) < 1e-2, abs(number - 2.0) < 1e-2) == (0.0, True, True)
+
+
+def test_a_mesh_with_explicit_axes_is_refused():
+    found = run("""
+        if not hasattr(jax.sharding, "AxisType"):
+            print(json.dumps(""))
+            sys.exit()
+        explicit = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
+        try:
+            minimize(jnp.sum, jax.device_put(jnp.zeros(64), NamedSharding(explicit, P("x"))), method="device-lbfgs")
+        except Exception as error:
+            print(json.dumps(f"{type(error).__name__}: {error}"))
+    """)
+    assert not found or found.startswith("InputError: x0 is sharded over a mesh with explicit axes")
