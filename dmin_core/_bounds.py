@@ -20,7 +20,7 @@ from ._errors import InputError, outside
 from ._globs import Entry, Names
 from ._leaves import is_array
 from ._match import Mismatch, match
-from ._tree import Tree
+from ._tree import Tree, eps_of
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -81,7 +81,12 @@ def clip_start(x: np.ndarray, bounds: Pair, tree: Tree) -> np.ndarray:
     outside_them = (x < bounds[0]) | (x > bounds[1])
     if not outside_them.any():
         return x
-    inside, moved = np.clip(x, *bounds), np.flatnonzero(outside_them)
+    inside = np.clip(x, *bounds)
+    # A start on its bound, which a leaf of float32 holds as float32 has it, is not outside.
+    digits = np.repeat([eps_of(dtype) for dtype in tree.dtypes], tree.sizes)
+    moved = np.flatnonzero(np.abs(x - inside) > digits * np.abs(inside))
+    if not moved.size:
+        return inside
     j = int(moved[0])
     more = f", and {moved.size - 1} more" if moved.size > 1 else ""
     warnings.warn(

@@ -1,12 +1,13 @@
 """Bounds in every form become the same two flat vectors; wrong ones name the leaf."""
 
 import math
+import warnings
 from collections import OrderedDict, namedtuple
 
 import numpy as np
 import pytest
 
-from dmin_core import Bounds, InputError, get_backend
+from dmin_core import Bounds, InputError, get_backend, minimize
 from dmin_core._bounds import clip_start, flatten_bounds
 from dmin_core._tree import Tree
 
@@ -193,3 +194,18 @@ def test_bounds_may_be_tensors_where_leaves_are():
     (lb, ub), _ = flatten_bounds(({"a": torch.tensor([-1.0, 0.0])}, 0.5), x0, Tree(x0, get_backend("torch")))
     np.testing.assert_array_equal(lb, [-1.0, 0.0])
     np.testing.assert_array_equal(ub, [0.5, 0.5])
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "device-lbfgs"])
+def test_a_start_on_a_bound_that_its_dtype_rounds_is_not_outside(method):
+    """float32 has no 0.7, but the number below it."""
+
+    def fun(x):
+        return np.sum(x**2), 2 * x
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = minimize(fun, np.full(3, 0.7, "float32"), jac=True, bounds=(0.7, None), method=method)
+    np.testing.assert_array_equal(result.x, np.float32(0.7))
+    with pytest.warns(RuntimeWarning, match="moved onto them"):
+        minimize(fun, np.full(3, 0.69999, "float32"), jac=True, bounds=(0.7, None), method=method)
