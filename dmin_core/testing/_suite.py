@@ -396,7 +396,7 @@ class BackendTests:
         """Values, gradients, products and aux hold on to no graph, which would be as large as the evaluation."""
         point = (self._vector(),)
         if self.attached(point[0]) is None:
-            pytest.skip(f"{type(self).__name__} does not define `attached(array)`")
+            pytest.skip(f"{type(self).__name__} does not declare `attached(array)`")
 
         def fun(point: Point) -> Array:
             return self.xp.sum(point[0] ** 3)
@@ -508,7 +508,7 @@ class BackendTests:
         array = self.hooks.from_numpy(_values((3,)), self._vector())
         if isinstance(array, np.ndarray):
             pytest.skip(
-                f"the arrays of {type(self).__name__} are NumPy's: methods on the device call NumPy's functions"
+                f"{type(self).__name__} does not declare arrays but NumPy's, for which dmin has NumPy's functions"
             )
         xp = self.hooks.namespace(array)
         promise = "must lack none of the functions that methods on the device call"
