@@ -247,6 +247,8 @@ class _Sides:
 def _broadcast(bound: Any, k: int, tree: Tree, word: str) -> np.ndarray:
     shape, where = tree.shapes[k], tree.variable_path(k)
     try:
+        if isinstance(bound, str):  # which NumPy would read
+            raise TypeError(f"it is the text {bound!r}")
         host = np.asarray(_to_host(bound, tree), dtype=float)
     except Exception as cause:
         raise InputError(f"The {word} bound of {where} is no number or array: {cause}") from cause

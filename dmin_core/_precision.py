@@ -47,12 +47,14 @@ class Precision:
         """A trial that was no better than the best."""
         if best.g is None:
             return
+        s = trial.x - best.x
+        if not s.any():  # a method that begins again evaluates where it begins, and has tried nothing by that
+            return
         if best is not self.best:
             # An improvement within the noise does not make an earlier trial's promise untrue.
             if self.best is not None and self._is_above_noise(self.best.f - best.f, best):
                 self.hope = 0.0
             self.best = best
-        s = trial.x - best.x
         slope = float(best.g.dot(s))
         curvature = 2.0 * (trial.f - best.f - slope) if trial.g is None else float(trial.g.dot(s)) - slope
         slope = abs(slope)

@@ -65,6 +65,20 @@ def test_without_a_trial_nothing_is_known():
     assert not precision.reached(on_parabola(0.1))
 
 
+def test_the_best_point_again_is_no_trial():
+    precision = Precision(EPS["float32"], True, None)
+    best = on_parabola(0.1)
+    precision.note(best, on_parabola(0.1))
+    assert not precision.reached(best)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_a_fall_without_end_is_no_success():
+    result = minimize(lambda x: -np.sum(x * x), np.ones(2), jac=lambda x: -2 * x, method="L-BFGS-B")
+    assert result.fun < -1e300 and np.isinf(result.history.fun).any()
+    assert not result.success
+
+
 def test_without_a_slope_there_is_nothing_to_gain():
     assert Precision(EPS["float32"], True, None).reached(on_parabola(0.0))
 
