@@ -87,7 +87,9 @@ class Bfgs(Descent):
         images = self._times_matrix(state, rows)
         return self.vectors.dot(y, y), (images,), self.times(rows, self.xp.matrix_transpose(images))
 
-    def _turn(self, state: State, trial: Trial, free: Point, anew: Any) -> tuple[tuple[Any, ...], Known, Point, Any]:
+    def _turn(
+        self, state: State, trial: Trial, free: Point, rest: Point, anew: Any
+    ) -> tuple[tuple[Any, ...], Known, Point, Any]:
         a, (matrix,), fresh = self.a, state.history, state.memory.size == 0
         if not trial.products:
             trial = self._learn(state, trial)

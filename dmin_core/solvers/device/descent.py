@@ -80,7 +80,8 @@ class State(NamedTuple):
     x, g, d : point
         Where the run is, the gradient and the direction there.
     free : point
-        1 for the variables that the gradient does not hold at a bound, 0 for the others; () where there are no bounds.
+        1 for the variables that the gradient does not hold at a bound, 0 for the others (`Vectors.hold`); () where there
+        are no bounds.
     memory : NamedTuple
         What the method knows beside the history; ``size`` of it is 0 where that is nothing.
     f, slope, t : scalar
@@ -181,7 +182,13 @@ class Descent:
         """The size of the gradient, which is compared with gtol; no less than that of its largest number, unbounded."""
         raise NotImplementedError
 
-    def _turn(self, state: State, trial: Trial, free: Point, anew: Any) -> tuple[tuple[Any, ...], Any, Point, Any]:
+    def _hold(self, state: State, trial: Trial) -> tuple[Point, Point]:
+        """Which variables are free from there on, and what the others have still to go to their bounds."""
+        return self.vectors.hold(trial.x, trial.g, state.x)
+
+    def _turn(
+        self, state: State, trial: Trial, free: Point, rest: Point, anew: Any
+    ) -> tuple[tuple[Any, ...], Any, Point, Any]:
         """History, memory, the next direction and the slope along it; ``anew``: all but -g is to be forgotten."""
         raise NotImplementedError
 
@@ -233,8 +240,8 @@ class Descent:
         why = a.pick(largest <= limits.gtol, GRADIENT, why)
         why = a.pick(a.isfinite(trial.f) & a.isfinite(trial.gg), why, START)
 
-        free = self.vectors.free(trial.x, trial.g)
-        history, memory, d, slope = self._turn(state, trial, free, still)
+        free, rest = self._hold(state, trial)
+        history, memory, d, slope = self._turn(state, trial, free, rest, still)
         t = a.pick(memory.size == 0, a.minimum(1.0, a.ratio(FIRST_STEP, a.sqrt(trial.gg))), 1.0)
         return State(
             history,

@@ -12,7 +12,9 @@ decided; or, where nothing waits for an accelerator (`early`), of three, and of 
 the gradient may be small enough, or there are bounds.
 
 **Bounds.** Trials are projected onto the bounds, so all are feasible. Variables at a bound which the gradient pushes
-outwards are held there, and the quasi-Newton direction is that of the others: the inner products are taken over the
+outwards are held there, and so are those that the last step brought nearly there, which go the rest of the way: a long
+step that is cut short at once by such a bound has the search end at a kink. The quasi-Newton direction is that of the
+others: the inner products are taken over the
 free variables alone, so that the inverse approximated is the free variables' own. Where these are others than before, a
 matrix product gives all of them anew; where they are the same, what is known is carried on. Bertsekas
 (1982), "Projected Newton Methods for Optimization Problems with Simple Constraints", SIAM J. Control Optim. 20(2); with
@@ -36,6 +38,10 @@ from .descent import Descent, State, Trial
 from .points import Point, add, multiply, scale, subtract, sum_of
 
 
+Learnt = tuple[Memory, Any, Any]
+"""The memory with a pair more; ‖g‖², with bounds over the free variables; and the slope along what held ones have to go."""
+
+
 class Lbfgs(Descent):
     """The method over points of one kind.
 
@@ -48,7 +54,7 @@ class Lbfgs(Descent):
 
     Its trials' ``products`` are the history times g, (2m + 1,), ‖s‖² and ‖y‖²; with bounds `_free_products` and ‖s‖².
     ``kept`` is the step s where Python runs the loop, where products are taken `early` the change y of the gradient
-    too, or with bounds the history.
+    too, or with bounds the history and what `Vectors.hold` found.
     """
 
     def __init__(self, m: int, **parts: Any) -> None:
@@ -80,11 +86,13 @@ class Lbfgs(Descent):
         kept: tuple[Any, ...] = (s,) if self.a.eager else ()
         if self.early:
             y = subtract(g, state.g)
+            free, rest = held = vectors.hold(x, g, state.x)
             history, kept = state.history, (s, y)
             if self.bounds is not None:
                 # The state's is not written into before the search has ended: a checkpoint may be taken of it.
-                kept = history = self._rewritten(state, g, s, y)
-            products, *more = self._products(history, vectors.free(x, g), g, s, y)
+                history = self._rewritten(state, g, s, y)
+                kept = history, held
+            products, *more = self._products(history, free, g, s, y, rest)
             scalars += [*self._sums(x, g), *more]
         f, (slope, gg, *more), products = self.observe(value, scalars, products)
         if not self.early:
@@ -101,23 +109,36 @@ class Lbfgs(Descent):
         """That of the number of it that is farthest from zero."""
         return self.a.maximum(sums[0], -sums[1])
 
-    def _products(self, history: Any, free: Point, g: Point, s: Point, y: Point) -> list[Any]:
-        """What the gradient makes with the history, and the pair with itself; with bounds over the free variables."""
+    def _products(self, history: Any, free: Point, g: Point, s: Point, y: Point, rest: Point) -> list[Any]:
+        """What the gradient makes with the history, and the pair with itself; with bounds over the free variables.
+
+        Then last the slope along ``rest``.
+        """
         dot = self.vectors.dot
         if self.bounds is None:
             return [self._times(history, g), dot(s, s), dot(y, y)]
-        return [self._free_products(history, free), dot(multiply(free, s), s)]
+        return [self._free_products(history, free), dot(multiply(free, s), s), dot(g, rest)]
 
-    def _turn(self, state: State, trial: Trial, free: Point, anew: Any) -> tuple[tuple[Any, ...], Any, Point, Any]:
+    def _hold(self, state: State, trial: Trial) -> tuple[Point, Point]:
+        if trial.products and self.bounds is not None:
+            held: tuple[Point, Point] = trial.kept[1]
+            return held
+        return super()._hold(state, trial)
+
+    def _turn(
+        self, state: State, trial: Trial, free: Point, rest: Point, anew: Any
+    ) -> tuple[tuple[Any, ...], Any, Point, Any]:
         if trial.products:
-            history = self._write(state, trial.g, *trial.kept) if self.bounds is None else trial.kept
-            memory, gg = self._remember(state, trial, trial.products, known=False)
+            history = self._write(state, trial.g, *trial.kept) if self.bounds is None else trial.kept[0]
+            memory, gg, along_rest = self._remember(state, trial, trial.products, known=False)
         else:
             s, y = self._step(state, trial), subtract(trial.g, state.g)
             history = self._write(state, trial.g, s, y)
-            memory, gg = self._learn_after(state, trial, history, free, s, y)
+            memory, gg, along_rest = self._learn_after(state, trial, history, (free, s, y, rest))
         d, slope, memory = self._direct(gg, history, memory, anew)
-        return history, memory, d if self.bounds is None else multiply(free, d), slope
+        if self.bounds is None:
+            return history, memory, d, slope
+        return history, memory, add(multiply(free, d), rest), slope + along_rest
 
     def _step(self, state: State, trial: Trial) -> Point:
         """That of a search: zeros where it found nothing."""
@@ -126,35 +147,35 @@ class Lbfgs(Descent):
             return s
         return scale(trial.t, state.d) if self.bounds is None else subtract(trial.x, state.x)
 
-    def _learn_after(
-        self, state: State, trial: Trial, history: Any, free: Point, s: Point, y: Point
-    ) -> tuple[Memory, Any]:
-        """The memory with a pair more, and ‖g‖², once a search has ended: the quicker way where that is enough."""
+    def _learn_after(self, state: State, trial: Trial, history: Any, points: tuple[Point, ...]) -> Learnt:
+        """What is learnt once a search has ended: the quicker way where that is enough."""
         if self.bounds is None:
-            return self._learn(state, trial, history, free, s, y)
-        changed = self.xp.astype(self.vectors.differ(free, state.free), trial.x[0].dtype)
+            return self._learn(state, trial, history, *points)
+        changed = self.xp.astype(self.vectors.differ(points[0], state.free), trial.x[0].dtype)
         _, (changed,), _ = self.observe(None, [changed], None)
         whole, more = (functools.partial(way, state, trial) for way in (self._learn, self._learn_more))
-        learnt: tuple[Memory, Any] = self.branch(changed > 0.0, whole, more, (history, free, s, y))
+        learnt: Learnt = self.branch(changed > 0.0, whole, more, (history, *points))
         return learnt
 
-    def _learn(self, state: State, trial: Trial, history: Any, free: Point, s: Point, y: Point) -> tuple[Memory, Any]:
-        """The memory with a pair more, which is in the history, and ‖g‖²."""
-        products, *scalars = self._products(history, free, trial.g, s, y)
+    def _learn(self, state: State, trial: Trial, history: Any, free: Point, s: Point, y: Point, rest: Point) -> Learnt:
+        """From a pair that is in the history."""
+        products, *scalars = self._products(history, free, trial.g, s, y, rest)
         _, scalars, products = self.observe(None, scalars, products)
         return self._remember(state, trial, (products, *scalars), known=True)
 
     def _learn_more(
-        self, state: State, trial: Trial, history: Any, free: Point, s: Point, y: Point
-    ) -> tuple[Memory, Any]:
+        self, state: State, trial: Trial, history: Any, free: Point, s: Point, y: Point, rest: Point
+    ) -> Learnt:
         """The same, where the free variables are those of the iteration before: by products with g alone."""
         a, m, dot = self.a, self.m, self.vectors.dot
-        scalars = [dot(s, s), dot(s, y), dot(multiply(free, y), y)]
+        s = multiply(free, s)  # without what held variables had still to go
+        scalars = [dot(s, s), dot(s, y), dot(multiply(free, y), y), dot(trial.g, rest)]
         _, scalars, products = self.observe(None, scalars, self._times(history, multiply(free, trial.g)))
+        *scalars, along_rest = scalars
         here, r = a.place(m, state.memory.slot), self._curvature(state, trial)
         of_pair = [a.entry(each, here) for each in (products[:m], products[m : 2 * m])]
         memory = coefficients.remember(a, state.memory, products[: 2 * m], r, *scalars, *of_pair)
-        return memory, a.number(products[2 * m])
+        return memory, a.number(products[2 * m]), a.number(along_rest)
 
     def _write(self, state: State, g: Point, s: Point, y: Point) -> tuple[Any, ...]:
         """The history with a pair more, and the gradient."""
@@ -178,17 +199,18 @@ class Lbfgs(Descent):
         """That along the direction over what H gave it."""
         return self.a.ratio(trial.slope - state.slope, -trial.t * state.slope)
 
-    def _remember(self, state: State, trial: Trial, learnt: Any, known: bool) -> tuple[Memory, Any]:
-        """The memory with a pair more, and ‖g‖²; ``known``: the history had the pair in it when it was multiplied."""
+    def _remember(self, state: State, trial: Trial, learnt: Any, known: bool) -> Learnt:
+        """By the products; ``known``: the history had the pair in it when it was multiplied."""
         a, memory, t, m, r = self.a, state.memory, trial.t, self.m, self._curvature(state, trial)
         if self.bounds is not None:
-            products, ss = learnt
+            products, ss, along_rest = learnt
+            memory = coefficients.remember_free(a, memory, products, ss, r)
             # NumPy's float64 scalars, unlike Python's floats, would make float64 of float32 vectors.
-            return coefficients.remember_free(a, memory, products, ss, r), a.number(products[2 * m, m])
+            return memory, a.number(products[2 * m, m]), a.number(along_rest)
         products, ss, yy = learnt
         sy, sg = t * (trial.slope - state.slope), t * trial.slope
         yg = a.entry(products[m : 2 * m], a.place(m, memory.slot)) if known else trial.gg - products[2 * m]
-        return coefficients.remember(a, memory, products[: 2 * m], r, ss, sy, yy, sg, yg), trial.gg
+        return coefficients.remember(a, memory, products[: 2 * m], r, ss, sy, yy, sg, yg), trial.gg, a.number(0.0)
 
     def _direct(self, gg: Any, history: Any, memory: Memory, anew: Any) -> tuple[Point, Any, Memory]:
         """The direction -H g and the slope along it; -g where that would not lead downwards."""

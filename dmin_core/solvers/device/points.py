@@ -13,6 +13,9 @@ from ..._device_problem import numpy_namespace
 
 Point = tuple[Any, ...]
 
+FARTHER = 0.1
+"""Of a step: what is left for a variable that has gone nearly all of the way to its bound."""
+
 
 class Vectors:
     """Operations on points of one framework.
@@ -57,12 +60,29 @@ class Vectors:
         """1 for variables that can go where the gradient says, 0 for those held at a bound; () where there are none."""
         if self.bounds is None:
             return ()
-        xp = self.xp
-        held = (
-            ((a <= low) & (b > 0.0)) | ((a >= high) & (b < 0.0))
-            for a, b, low, high in zip(x, g, *self.bounds, strict=True)
-        )
-        return tuple(xp.astype(xp.logical_not(h), a.dtype) for h, a in zip(held, x, strict=True))
+        return tuple(self._free(h, a) for h, a in zip(self._held(x, g), x, strict=True))
+
+    def hold(self, x: Point, g: Point, before: Point) -> tuple[Point, Point]:
+        """The same after a step from ``before``, and what held variables have still to go, 0 for the others.
+
+        Held is here too what a step that goes on by `FARTHER` would bring to the bound to which the gradient leads.
+        """
+        if self.bounds is None:
+            return (), ()
+        ahead = tuple([a + FARTHER * (a - b) for a, b in zip(x, before, strict=True)])
+        held = self._held(ahead, g)
+        ends, where = self.project(ahead), self.xp.where
+        rest = tuple(where(h, end - a, 0.0 * a) for h, end, a in zip(held, ends, x, strict=True))
+        return tuple(self._free(h, a) for h, a in zip(held, x, strict=True)), rest
+
+    def _held(self, x: Point, g: Point) -> Point:
+        """Truth for what is at a bound, or past it, and the gradient leads there."""
+        assert self.bounds is not None
+        parts = zip(x, g, *self.bounds, strict=True)
+        return tuple(((a <= low) & (b > 0.0)) | ((a >= high) & (b < 0.0)) for a, b, low, high in parts)
+
+    def _free(self, held: Any, like: Any) -> Any:
+        return self.xp.astype(self.xp.logical_not(held), like.dtype)
 
     def differ(self, u: Point, v: Point) -> Any:
         """Whether two points are not the same, a 0-d array of truth."""

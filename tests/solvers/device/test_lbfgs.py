@@ -5,6 +5,7 @@ import math
 import numpy as np
 import optree
 import pytest
+from scipy.optimize import lsq_linear
 
 from dmin_core import InputError, _device_problem, backends, get_backend, minimize
 from dmin_core.testing.problems import flat
@@ -91,11 +92,11 @@ def test_many_variables_have_the_history_multiplied_once_a_search(monkeypatch, c
 
     late = run()
     assert late.nfev > late.nit + 2  # searches had more than one trial
-    products = (2 * m + 1) * (m + 1) + 1 if bounded else 2 * m + 3
+    products = (2 * m + 1) * (m + 1) + 2 if bounded else 2 * m + 3
     # Slope and square of a trial's gradient; with bounds its extremes, where the search has ended.
     assert reads.count((2,)) == late.nfev + (late.nit + 1 if bounded else 0)
     # With bounds, where the same variables are free as before, by products with the gradient alone.
-    more = reads.count((2 * m + 4,))
+    more = reads.count((2 * m + 5,))
     assert (more > 0) == bounded
     assert reads.count((products,)) == late.nit + 1 - more > 0
     monkeypatch.setattr(_device_problem, "is_accelerator", lambda device: True)
@@ -192,6 +193,44 @@ def test_the_active_set_of_many_bounds_is_that_of_lbfgsb():
     np.testing.assert_array_equal(ours.x == 0.4, theirs.x == 0.4)
     assert ours.fun == pytest.approx(theirs.fun, rel=1e-12)
     assert ours.nfev <= 1.2 * theirs.nfev
+
+
+def test_a_variable_next_to_its_bound_does_not_cut_every_step_short():
+    """The first variable comes near to 0.8266, which the gradient leads to, and all steps from there would be tiny."""
+    matrix = np.array([[475.84, -294.89, 1097.54], [-294.89, 187.67, -653.93], [1097.54, -653.93, 2755.15]])
+    linear = np.array([-1.098, 3.7087, 1.7271])
+    bounds = np.array([-np.inf, -np.inf, -1.245]), np.array([0.8266, 1.284, 0.204])
+
+    def fun(x):
+        return x @ matrix @ x / 2 - linear @ x, matrix @ x - linear
+
+    result = minimize(fun, np.array([-0.85, 1.284, 0.204]), jac=True, method=METHOD, bounds=bounds)
+    free = np.linalg.solve(matrix[1:, 1:], linear[1:] - matrix[1:, 0] * 0.8266)
+    assert result.x[0] == 0.8266
+    np.testing.assert_allclose(result.x[1:], free, rtol=1e-5)
+    assert result.nfev < 60
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_bounded_quadratics_end_at_the_minimum(seed):
+    """Of any shape, with bounds on either side: that of SciPy's method of active sets for least squares."""
+    random = np.random.default_rng(seed)
+    n = random.integers(2, 31)
+    rotation = np.linalg.qr(random.normal(size=(n, n)))[0]
+    matrix = rotation * np.geomspace(1.0, 10 ** random.uniform(1, 4), n) @ rotation.T
+    linear, low = 3 * random.normal(size=n), random.normal(size=n) - 1.0
+    high = low + random.uniform(0.1, 3.0, size=n)
+    low[random.random(n) < 0.3], high[random.random(n) < 0.3] = -np.inf, np.inf
+
+    def fun(x):
+        return x @ matrix @ x / 2 - linear @ x, matrix @ x - linear
+
+    start = np.clip(random.normal(size=n), low, high)
+    result = minimize(fun, start, jac=True, method=METHOD, bounds=(low, high))
+    assert result.success
+    factor = np.linalg.cholesky(matrix).T
+    best = lsq_linear(factor, np.linalg.solve(factor.T, linear), (low, high), method="bvls", tol=1e-12).x
+    assert result.fun - fun(best)[0] <= 1e-6 * max(abs(result.fun), 1.0)
 
 
 def test_a_start_where_bounds_hold_everything_converges_at_once():
