@@ -80,8 +80,7 @@ class State(NamedTuple):
     x, g, d : point
         Where the run is, the gradient and the direction there.
     free : point
-        1 for the variables that the gradient does not hold at a bound, 0 for the others (`Vectors.hold`); () where there
-        are no bounds.
+        1 for the variables that no bound holds, 0 for the others (`Vectors.hold`); () where there are no bounds.
     memory : NamedTuple
         What the method knows beside the history; ``size`` of it is 0 where that is nothing.
     f, slope, t : scalar

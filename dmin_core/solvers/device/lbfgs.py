@@ -37,9 +37,8 @@ from .coefficients import Memory
 from .descent import Descent, State, Trial
 from .points import Point, add, multiply, scale, subtract, sum_of
 
-
 Learnt = tuple[Memory, Any, Any]
-"""The memory with a pair more; ‖g‖², with bounds over the free variables; and the slope along what held ones have to go."""
+"""The memory with a pair more; ‖g‖², with bounds over the free variables; the slope along what held ones have to go."""
 
 
 class Lbfgs(Descent):
