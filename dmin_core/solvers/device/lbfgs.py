@@ -51,7 +51,8 @@ class Lbfgs(Descent):
     **parts
         `Descent`'s.
 
-    Its trials' ``products`` are the history times g, (2m + 1,), ‖s‖² and ‖y‖²; with bounds `_free_products` and ‖s‖².
+    Its trials' ``products`` are the history times g, (2m + 1,), ‖s‖² and ‖y‖²; with bounds `_free_products`, ‖s‖²
+    and the slope along what held variables have still to go.
     ``kept`` is the step s where Python runs the loop, where products are taken `early` the change y of the gradient
     too, or with bounds the history and what `Vectors.hold` found.
     """

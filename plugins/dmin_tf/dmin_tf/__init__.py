@@ -401,12 +401,10 @@ def value_and_jacobian(fun: Callable[..., Any]) -> Callable[..., tuple[tf.Tensor
 @hookimpl
 def compile(fun: Callable[..., Any]) -> Callable[..., Any]:
     run = prepare(_value, fun)
+    if not is_eager(fun):
+        return run
     # TensorFlow may be told to run graphs eagerly: then nothing makes tensors of what is fed.
-    return (lambda point, *args: run(_tensors(point), *args)) if is_eager(fun) else run
-
-
-def _tensors(point: tuple[Any, ...]) -> tuple[tf.Tensor, ...]:
-    return tuple(map(tf.convert_to_tensor, point))
+    return lambda point, *args: run(tuple(map(tf.convert_to_tensor, point)), *args)
 
 
 @hookimpl
