@@ -269,7 +269,9 @@ class Descent:
             mean = a.ratio(trial.gg, sum(math.prod(array.shape) for array in trial.g))
             if mean > gtol * gtol:
                 return a.sqrt(mean)
-        _, sums, _ = self.observe(None, list(self._sums(trial.x, trial.g)), None)
+        sums = self._sums(trial.x, trial.g)
+        if sums:
+            _, sums, _ = self.observe(None, list(sums), None)
         return self._size(trial.gg, sums)
 
     def run(self, state: State, limits: Limits, log: Any) -> tuple[State, Any]:

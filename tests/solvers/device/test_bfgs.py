@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dmin_core import InputError, MethodError, backends, get_backend, minimize
+from dmin_core import InputError, MethodError, _device_problem, backends, get_backend, minimize
 
 METHOD = "device-bfgs"
 USABLE = [name for name, info in backends().items() if info.error is None and info.devices]
@@ -129,6 +129,16 @@ def test_evaluations_are_read_once(monkeypatch):
     assert reads.count((10,)) == result.nfev > 20
     # x0 at the door; the first two gradients, which are looked at; the answer, its gradient, and the matrix.
     assert len(reads) - result.nfev <= 7
+
+
+@pytest.mark.parametrize("norm", [1.0, 2.0, np.inf])
+def test_any_norm_ends_a_run_over_many_variables(norm, monkeypatch):
+    """Where no accelerator is waited for, and the norm is asked for once it may be small: of 2, nothing is missing."""
+    monkeypatch.setattr(_device_problem, "FEW", 1)
+    options = {"norm": norm, "gtol": 1e-2}
+    result = minimize(chained, START[:7].astype(np.float32), jac=True, method=METHOD, options=options)
+    assert "gtol" in result.message
+    assert np.linalg.norm(result.jac, norm) <= 1e-2
 
 
 def test_operations_an_iteration_do_not_grow():
