@@ -115,7 +115,7 @@ def _name_of(function: Any, problem: Problem) -> str:
     return "fun" if problem.jac is True and function is problem.objective.fun else DERIVATIVE
 
 
-def hint(error: Exception, problem: Problem) -> str | None:
+def hint(error: Exception, problem: Problem, call: str) -> str | None:
     """What to do about ``error``, raised by one of the user's functions; None where that is for `error` to say.
 
     Parameters
@@ -123,11 +123,13 @@ def hint(error: Exception, problem: Problem) -> str | None:
     error : Exception
     problem : Problem
         The run's.
+    call : str
+        How the function is called, by `culprit`.
     """
     backend, args = problem.tree.backend.name, problem.args
     for pattern, text in BY_MESSAGE:
         if re.search(pattern, str(error)):
-            return text.format(call=culprit(error, problem)[1])
+            return text.format(call=call)
     if isinstance(error, TypeError) and len(args) == 1 and isinstance(args[0], list):
         return "args=[…] hands the list over as one argument: write args=(a, b) for fun(x, a, b)."
     if problem.tree.spec.is_leaf() and problem.tree.shapes == ((),) and re.search(INDEXED, str(error)):

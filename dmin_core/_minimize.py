@@ -519,7 +519,8 @@ def _add_note(error: Exception, problem: Problem, method: str) -> None:
     if sys.version_info >= (3, 11):
         from ._hints import culprit, hint
 
-        name, found = culprit(error, problem)[0], hint(error, problem)
+        name, call = culprit(error, problem)
+        found = hint(error, problem, call)
         by = "" if name == "fun" else f" by {name},"
         todo = "" if found is None else f" {found}"
         error.add_note(f"dmin: raised in {method}{by} at evaluation {problem.nfev} of `fun`{best}.{todo}")

@@ -14,13 +14,12 @@ the gradient may be small enough, or there are bounds.
 **Bounds.** Trials are projected onto the bounds, so all are feasible. Variables at a bound which the gradient pushes
 outwards are held there, and so are those that the last step brought nearly there, which go the rest of the way: a long
 step that is cut short at once by such a bound has the search end at a kink. The quasi-Newton direction is that of the
-others: the inner products are taken over the
-free variables alone, so that the inverse approximated is the free variables' own. Where these are others than before, a
-matrix product gives all of them anew; where they are the same, what is known is carried on. Bertsekas
-(1982), "Projected Newton Methods for Optimization Problems with Simple Constraints", SIAM J. Control Optim. 20(2); with
-L-BFGS, Schmidt, Kim and Sra (2011), "Projected Newton-type Methods in Machine Learning", in Optimization for Machine
-Learning, section 11.4. Any number of variables may meet or leave their bounds in one iteration, and nothing loops over
-them.
+others: the inner products are taken over the free variables alone, so that the inverse approximated is the free
+variables' own. Where these are others than before, a matrix product gives all of them anew; where they are the same,
+what is known is carried on. Bertsekas (1982), "Projected Newton Methods for Optimization Problems with Simple
+Constraints", SIAM J. Control Optim. 20(2); with L-BFGS, Schmidt, Kim and Sra (2011), "Projected Newton-type Methods in
+Machine Learning", in Optimization for Machine Learning, section 11.4. Any number of variables may meet or leave their
+bounds in one iteration, and nothing loops over them.
 
 **Sums** are taken in the vectors' dtype, which is float32 at least, by the framework's own products. These add up in
 blocks, whose errors grow far more slowly than n; to sum float32 in float64 would need copies of the history twice its

@@ -125,19 +125,19 @@ class InPython:
         self.device.note(trial.x, trial.f, math.sqrt(gg) if gg >= 0.0 else gg, trial.g)
         return log
 
-    def run(self, history: tuple[Any, ...], limits: Any, on_iteration: Callable[[Any], None] | None) -> Any:
+    def run(self, history: tuple[Any, ...], limits: Any, on_iteration: Callable[[Any], None]) -> Any:
         """The last state; limits on evaluations and time raise `Stop` from inside."""
         limits = limits._replace(maxfun=math.inf)
         with np.errstate(all="ignore"):
             return self._run(history, limits, on_iteration)
 
-    def _run(self, history: tuple[Any, ...], limits: Any, on_iteration: Callable[[Any], None] | None) -> Any:
+    def _run(self, history: tuple[Any, ...], limits: Any, on_iteration: Callable[[Any], None]) -> Any:
         state = self.solver.begin(self.device.start, self.device.zeros(), history)
         keeper, iterate = self.keeper, self.solver.iterate
         if keeper is not None:
             state, unseen = keeper.resume(self.device, state)
             state = under(limits, state)
-            if unseen and on_iteration is not None:
+            if unseen:
                 on_iteration(state)
         while state.status == RUNNING:
             before = state.nit
@@ -145,8 +145,8 @@ class InPython:
                 state, _ = iterate(state, limits, None)
             new = state.nit > before
             if keeper is not None:
-                keeper.note(state, on_iteration is None or not new)
-            if new and on_iteration is not None:
+                keeper.note(state, not new)
+            if new:
                 on_iteration(state)
                 if keeper is not None:
                     keeper.note(state)
