@@ -1,4 +1,4 @@
-"""What JAX keeps of compiled programs on the disk, a later process finds: nothing of a process is in dmin's programs."""
+"""What JAX keeps of compiled programs on the disk, a later process finds: dmin's programs are the same in each."""
 
 import os
 import subprocess
