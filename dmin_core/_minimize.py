@@ -36,7 +36,7 @@ from ._problem import Problem, Stop
 from ._relay import Relay
 from ._signature import Minimize
 from ._tree import Tree
-from .solvers import COMMON_OPTIONS, DEVICE_METHODS, SCIPY_METHODS, Method, able, describe, solver
+from .solvers import COMMON_OPTIONS, DEVICE_METHODS, EMBEDDED, SCIPY_METHODS, Method, able, describe, solver
 
 if TYPE_CHECKING:
     from ._result import Result
@@ -371,8 +371,10 @@ def _check_options(options: Mapping[str, Any] | None, ability: Method, anything:
         limit = options.get(name)
         if limit is not None and not (isinstance(limit, int | float | np.number) and limit >= least):
             raise InputError(f"options[{name!r}] must be a number of at least {least}, not {limit!r}.")
+        if name == "maxfun" and limit is not None and math.isfinite(limit) and limit != int(limit):
+            raise InputError(f"options['maxfun'] must be a whole number or infinite, not {limit!r}.")
     kept = {name: value for name, value in options.items() if value is not None or name not in COMMON_OPTIONS}
-    return check_values(kept, ability.name) if ability.name in SCIPY_METHODS else kept
+    return check_values(kept, ability.name) if ability.name in EMBEDDED else kept
 
 
 def _documented(name: str, unknown: list[str]) -> bool:

@@ -1,8 +1,8 @@
-"""What SciPy's options may be: said at the door, where SciPy breaks off in the middle of a run, or never says.
+"""What options may be: said at the door, where SciPy breaks off in the middle of a run, or never says.
 
 ``gtol="1e-5"`` is a TypeError from a comparison deep in a line search, after an evaluation that may have taken minutes;
 ``maxcor=0`` goes on to compiled code. Only options that SciPy's documentation gives a plain meaning are in the table;
-what is not here is SciPy's to judge.
+and those of dmin's own methods. What is not here is SciPy's to judge.
 """
 
 from __future__ import annotations
@@ -69,6 +69,9 @@ KINDS: dict[str, tuple[Callable[[Any], Any], str]] = {
 BY_METHOD = {
     # Minus one stands for TNC's own choice.
     "TNC": dict.fromkeys(("ftol", "xtol", "gtol"), REAL),
+    # Sums of powers below the first are no norms.
+    "device-bfgs": {"norm": (_number(1.0), "a number of at least 1")},
+    "device-newton-cg": {"eta": TOLERANCE, "maxCGit": NATURAL},
 }
 
 

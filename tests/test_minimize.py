@@ -288,6 +288,12 @@ def test_limits_must_be_numbers(name, bad):
         minimize(never, X0, options={name: bad})
 
 
+def test_evaluations_are_whole():
+    with pytest.raises(InputError, match=r"options\['maxfun'\] must be a whole number or infinite, not 1\.5"):
+        minimize(never, X0, options={"maxfun": 1.5})
+    assert minimize(lambda p: sum(map(np.sum, (v**2 for v in p.values()))), X0, options={"maxfun": math.inf}).success
+
+
 @pytest.mark.parametrize("method", [m for m in EMBEDDED if m not in able("bounds")])
 def test_bounds_are_refused_where_the_method_cannot_keep_to_them(method):
     with pytest.raises(

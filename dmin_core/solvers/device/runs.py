@@ -12,6 +12,7 @@ import numpy as np
 from ..._device_problem import DeviceProblem
 from ..._device_products import Products
 from ..._errors import InputError, MethodError
+from ..._options import LARGEST as WITHOUT_END
 from ..._problem import Problem
 from . import descent, line_search, newton_cg
 from .bfgs import Bfgs
@@ -30,12 +31,6 @@ MESSAGES = {
     descent.START: (False, 2, "The value or the gradient is not finite."),
 }
 NO_STEP = (False, 2, "No lower value was found, however small the trust region.")
-
-LEAST = {
-    **{"maxcor": 1, "maxiter": 0, "maxls": 1, "ftol": 0, "gtol": 0, "norm": 1},
-    **{"maxCGit": 1, "eta": 0, "initial_trust_radius": 0, "max_trust_radius": 0},
-}
-"""What options must be at least."""
 
 SEARCH = {"c1": line_search.DECREASE, "c2": line_search.CURVATURE}
 
@@ -245,16 +240,12 @@ def _take(options: Mapping[str, Any], given: dict[str, Any]) -> None:
 
 
 def _check(given: Mapping[str, Any]) -> None:
-    for name, least in LEAST.items():
-        value = given.get(name)
-        if value is not None and not (isinstance(value, int | float | np.number) and value >= least):
-            raise InputError(f"options[{name!r}] must be a number of at least {least}, not {value!r}.")
-    if given.get("maxcor") == math.inf:
+    if given.get("maxcor") == WITHOUT_END:
         raise InputError("options['maxcor'] must be finite: so many pairs of vectors are kept.")
     if "c1" not in given:
         return
     c1, c2 = given["c1"], given["c2"]
-    if not (isinstance(c1, float | np.floating) and isinstance(c2, float | np.floating) and 0.0 < c1 < c2 < 1.0):
+    if not 0.0 < c1 < c2 < 1.0:
         raise InputError(
             f"options['c1'] and options['c2'] must be numbers with 0 < c1 < c2 < 1, not {c1!r} and {c2!r}."
         )

@@ -185,7 +185,8 @@ def test_the_callers_matrix_is_not_written_into():
     [
         ({"norm": 0.5}, r"options\['norm'\] must be a number of at least 1"),
         ({"c1": 0.5, "c2": 0.1}, r"options\['c1'\] and options\['c2'\] must be numbers with 0 < c1 < c2 < 1"),
-        ({"c2": "0.9"}, r"options\['c1'\] and options\['c2'\] must be numbers"),
+        ({"c2": "0.9"}, r"options\['c2'\] must be a number, not negative, not '0.9'"),
+        ({"c2": 1}, r"options\['c1'\] and options\['c2'\] must be numbers with"),
         ({"hess_inv0": np.eye(5)}, r"options\['hess_inv0'\] must have shape \(6, 6\), not \(5, 5\)"),
         ({"hess_inv0": "eye"}, r"options\['hess_inv0'\] must be a matrix of numbers"),
         ({"hess_inv0": np.triu(np.ones((6, 6)))}, r"options\['hess_inv0'\] must be symmetric"),

@@ -238,10 +238,13 @@ def test_a_start_where_bounds_hold_everything_converges_at_once():
     assert (result.nfev, result.success) == (1, True)
 
 
-@pytest.mark.parametrize(("option", "value"), [("maxcor", 0), ("maxls", 0), ("gtol", -1.0), ("maxiter", "many")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("maxcor", 0), ("maxcor", 2.5), ("maxls", 0), ("maxls", 1.5), ("gtol", -1.0), ("maxiter", "many")],
+)
 def test_a_senseless_option_is_refused(option, value, chained):
     fun, x0 = chained(4)
-    with pytest.raises(InputError, match=f"options\\['{option}'\\] must be a number of at least"):
+    with pytest.raises(InputError, match=f"options\\['{option}'\\] must be a (number|whole number)"):
         minimize(fun, x0, jac=True, method=METHOD, options={option: value})
 
 
