@@ -86,12 +86,26 @@ def test_a_good_first_step_is_the_only_trial():
     assert (trials, state.accepted, state.best) == ([1.0], True, 1.0)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("unit", [2.0**600, 2.0**-400])
+def test_trials_do_not_depend_on_the_units_of_the_function(name, unit):
+    """Nor where squares of slopes are no numbers."""
+    phi = FUNCTIONS[name]
+
+    def scaled(t):
+        f, slope = phi(t)
+        return f * unit, slope * unit
+
+    for t in (1e-3, 1e1):
+        assert search(scaled, t)[1] == search(phi, t)[1]
+
+
+@pytest.mark.parametrize("bad", [(math.nan, math.nan), (math.inf, math.inf), (-2.0, math.nan), (math.nan, -1.0)])
 def test_what_is_not_finite_is_a_wall(bad):
     """A logarithm's domain ends at 0.5; the minimum is before it."""
 
     def phi(t):
-        return (bad, bad) if t >= 0.5 else (-t - 0.1 * math.log(1 - 2 * t), -1 + 0.2 / (1 - 2 * t))
+        return bad if t >= 0.5 else (-t - 0.1 * math.log(1 - 2 * t), -1 + 0.2 / (1 - 2 * t))
 
     state, trials = search(phi, t=100.0)
     assert state.accepted

@@ -3,6 +3,7 @@
 import operator
 
 import numpy as np
+import pytest
 
 from dmin_core._device_problem import numpy_namespace
 from dmin_core.solvers.device.points import FARTHER, Vectors
@@ -42,3 +43,17 @@ def test_without_bounds_nothing_is_held():
     x = (np.zeros(2),)
     assert free.hold(x, x, x) == ((), ())
     assert free.free(x, x) == ()
+
+
+@pytest.mark.parametrize("shapes", [[(5,)], [(2, 3)], [(3,), (2, 2), ()]], ids=str)
+def test_sums_and_extremes_are_those_of_the_arrays_laid_end_to_end(shapes):
+    """Whatever the number of arrays and of their axes: sharded leaves keep their own."""
+    rng, space = np.random.default_rng(0), Vectors(numpy_namespace(), operator.matmul, None)
+    u, v = (tuple(rng.normal(size=shape) for shape in shapes) for _ in range(2))
+    one, other = (np.concatenate([np.ravel(array) for array in point]) for point in (u, v))
+    np.testing.assert_allclose(space.dot(u, v), one @ other, rtol=1e-14)
+    assert space.extremes(u) == (one.max(), one.min())
+    assert space.extremes(v) == (other.max(), other.min())
+    assert not space.differ(u, tuple(np.copy(array) for array in u))
+    for k in range(len(u)):
+        assert space.differ(u, (*u[:k], u[k] + (u[k] == u[k].max()), *u[k + 1 :]))
