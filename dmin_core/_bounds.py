@@ -102,9 +102,7 @@ def _length(bounds: Any) -> str:
 
 
 def _unwrapped(side: Any) -> Any:
-    """SciPy's Bounds puts what it is given into an array, a nest into one of a single object."""
-    if isinstance(side, np.ndarray) and side.dtype == object and side.size == 1:
-        return side.item()
+    """SciPy's Bounds puts what it is given into an array, a number or a nest into one of a single object."""
     return side[0] if isinstance(side, np.ndarray) and side.shape == (1,) else side
 
 

@@ -139,6 +139,8 @@ def test_keep_feasible_is_handed_on(keep, expected):
         (({"a": np.zeros(3), "b": 0}, None), NEST, r"lower bound of x0\['a'\]\['u'\] has shape \(3,\)"),
         (({"a": "low", "b": 0}, None), NEST, r"x0\['a'\] is a dict, its counterpart a str"),
         (({"a": {"u": "low", "v": 0}, "b": 0}, None), NEST, r"lower bound of x0\['a'\]\['u'\] is no number or array"),
+        ((1j, None), VECTOR, r"lower bound of x0 is no number or array"),
+        ((None, np.array([1, 1j, 2])), VECTOR, r"upper bound of x0 is no number or array"),
         ({"a": {"u": ("0", 1)}}, NEST, r"lower bound of x0\['a'\]\['u'\] is no number or array: it is the text '0'"),
         (({"a": 0}, None), NEST, r"x0\['b'\]"),
         (({"a": 0, "b": 0, "c": 0}, None), NEST, r"there is no x0\['c'\]"),

@@ -39,6 +39,13 @@ def test_an_unused_leaf_is_warned_of_once():
     assert warning.filename == __file__
 
 
+def test_a_leaf_of_which_some_numbers_alone_do_nothing_is_not_warned_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = minimize(lambda p: (p["a"][0] - 1) ** 2 + (p["b"] - 1) ** 2, {"a": np.zeros(3), "b": 0.0})
+    np.testing.assert_allclose(result.x["a"], [1.0, 0.0, 0.0], atol=1e-6)
+
+
 def test_a_constant_is_warned_of_though_there_is_no_second_gradient():
     with pytest.warns(RuntimeWarning, match=r"x0 is exactly zero at the start:"):
         minimize(lambda x: 3.0, np.zeros(2))

@@ -1,6 +1,7 @@
 """Matching another nest against x0's, and saying where they part."""
 
 from collections import OrderedDict, namedtuple
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,26 @@ def is_number(node):
 )
 def test_leaves_are_matched(nest, other, expected):
     assert match(nest, other) == expected
+
+
+def test_a_mapping_of_a_class_met_for_the_first_time_is_one():
+    """As frameworks have of their own, which say how they are taken apart."""
+
+    @dataclass
+    class Known(Mapping):
+        a: Any
+        b: Any
+
+        def __getitem__(self, key):
+            return getattr(self, key)
+
+        def __iter__(self):
+            return iter("ab")
+
+        def __len__(self):
+            return 2
+
+    assert match({"b": 1.0, "a": 2.0}, Known("A", "B")) == ["A", "B"]
 
 
 def test_what_spreads_stands_for_everything_below():
