@@ -96,6 +96,16 @@ def test_the_stand_in_is_finite_and_worse_wherever_it_stands(x, g):
     assert f > 5.0
 
 
+def test_a_bad_gradient_beside_a_good_value_turns_a_line_search_back_and_no_trust_region():
+    failures = Failures(lambda error: False)
+    np.testing.assert_array_equal(failures.slope(np.ones(2)), [0.0, 0.0])
+    failures.base = base([1.0, 2.0], 5.0, [-3.0, 1.0])
+    step = np.array([4.0, 2.0])
+    assert failures.base.g @ step < 0 < failures.slope(failures.base.x + step) @ step
+    failures.turns_back = False
+    np.testing.assert_array_equal(failures.slope(failures.base.x + step), failures.base.g)
+
+
 def test_without_gradients_the_stand_in_is_worse_than_all_there_was():
     failures = Failures(lambda error: False)
     history = [(1, 5.0), (2, -2.0), (3, math.inf), (4, 7.0)]

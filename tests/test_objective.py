@@ -165,8 +165,9 @@ def test_sparse_hessians_are_taken():
         ),
         (H + 1j, "`hess`.*(complex|real)"),
         ({"b": {"b": 1j, "w": BLOCKS["b"]["w"]}, "w": BLOCKS["w"]}, r"`hess`.*x0\['b'\], x0\['b'\]"),
+        ({"b": {"b": [[1.0], []], "w": 0.0}, "w": BLOCKS["w"]}, r"`hess` returned a list at x0\['b'\], x0\['b'\]: "),
     ],
-    ids=["shape", "None", "rows", "row", "block", "complex", "complex block"],
+    ids=["shape", "None", "rows", "row", "block", "complex", "complex block", "ragged block"],
 )
 def test_a_hessian_that_does_not_fit_is_named(returned, says):
     with pytest.raises(ObjectiveError, match=f"(?s){says}"):

@@ -134,3 +134,15 @@ def test_a_step_into_rising_values_ends():
 def test_no_more_trials_than_asked_for():
     _, trials = search(more_thuente_3, t=1e3, maxls=3)
     assert len(trials) == 3
+
+
+@pytest.mark.parametrize("t", [0.01, 0.7, 2.0, 30.0])
+def test_a_trial_promises_what_a_quadratic_has_or_half_its_slopes_where_the_minimum_lies_beyond(t):
+    """By 3 (t - 0.7)², whose slope at 0 is -4.2 and whose minimum is 1.47 lower. What is not finite promises none."""
+    limits = types.SimpleNamespace(c1=DECREASE, c2=CURVATURE, maxls=20)
+    begun = begin(Host(EPS), 1.47, -4.2, t)
+    after = advance(Host(EPS), begun, 1.47, -4.2, 3.0 * (t - 0.7) ** 2, 6.0 * (t - 0.7), limits)
+    assert after.hope == pytest.approx(min(1.47, 2.1 * t))
+    assert begun.hope == advance(Host(EPS), begun, 1.47, -4.2, math.nan, 0.0, limits).hope == -1.0
+    for worse in ((math.inf, 0.0), (1.47, -4.2)):
+        assert after.hope == advance(Host(EPS), after._replace(t=1e-6), 1.47, -4.2, *worse, limits).hope
