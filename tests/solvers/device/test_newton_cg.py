@@ -7,6 +7,8 @@ import optree
 import pytest
 
 from dmin_core import InputError, Interrupted, MethodError, ObjectiveError, backends, get_backend, minimize
+from dmin_core.solvers.device.arithmetic import Host
+from dmin_core.solvers.device.newton_cg import Trial, _promise
 from dmin_core.testing.problems import flat, rosenbrock
 
 METHOD = "device-newton-cg"
@@ -627,3 +629,15 @@ def test_a_region_too_small_to_move_in_is_no_success():
         result = minimize(fun, np.array([3e-150, -2.7e-150]), jac=True, method=METHOD)
     assert not result.success
     assert "trust region" in result.message
+
+
+@pytest.mark.parametrize("t", [0.01, 0.7, 2.0, 30.0])
+def test_a_trial_promises_what_a_quadratic_has_or_half_its_slopes_where_it_is_none(t):
+    """By 3 (t - 0.7)², whose slope at 0 is -4.2 and whose minimum is 1.47 lower; as in a line search."""
+    host, nothing = Host(2.0**-52), ((), (), (), 0.0, 0.0, 0.0, 0.0)
+    slope = -4.2 * t
+    trial = Trial(*nothing, slope, 6.0 * (t - 0.7) * t, t)
+    fall = 1.47 - 3.0 * (t - 0.7) ** 2
+    assert _promise(host, trial, True, fall, 0.0) == pytest.approx(min(1.47, 2.1 * t))
+    assert _promise(host, trial, True, fall - 30.0 * t, 0.0) == pytest.approx(2.1 * t)
+    assert _promise(host, trial, False, fall, 0.0) == -1.0
