@@ -447,6 +447,8 @@ def test_quadratics_end_at_lbfgsbs_active_set():
         np.testing.assert_allclose(ours.x, theirs.x, atol=1e-6)
         assert ours.success
         assert ours.nfev < theirs.nfev
+        # The model is the function: of a step that bounds cut short it knows itself whether to go there.
+        assert np.diff(ours.history.fun).max() <= 1e-12 * abs(ours.fun)
         left += np.sum(met & (np.abs(ours.x) < 1.0))
     assert left >= 5
 
@@ -518,6 +520,31 @@ def test_a_product_that_is_not_finite_costs_a_step_not_the_run():
         result = minimize(fun, x0, jac=True, hessp=sometimes, method=METHOD)
     assert result.success
     np.testing.assert_allclose(result.x, 1.0, atol=1e-4)
+    assert result.nfail == (calls[0] + 4) // 7 > 0
+
+
+def test_where_no_trial_is_lower_it_ends_and_says_so():
+    """At a value of zero there is no noise that a change could be lost in."""
+    result = minimize(
+        lambda x: (np.sum(x), -np.ones(3)), np.zeros(3), jac=True, hessp=lambda x, p: 0 * p, method=METHOD
+    )
+    assert (result.success, result.status, result.fun) == (False, 2, 0.0)
+    assert "No lower value was found, however small" in result.message
+    assert result.nfev < 80
+
+
+def test_whether_a_lower_value_is_taken_is_decided_by_the_value():
+    """A quadratic with waves that are steep and not high: by its slopes alone the first step would lead upwards."""
+
+    def fun(x):
+        phase = 1.5 * math.pi * (x - 2.0)
+        return np.sum(0.5 * (x - 2.0) ** 2 + 2.0 * np.sin(phase)), x - 2.0 + 3.0 * math.pi * np.cos(phase)
+
+    iterates = []
+    x0, given = np.ones(1), {"jac": True, "hessp": lambda x, p: p, "options": {"maxiter": 1}}
+    result = minimize(fun, x0, method=METHOD, callback=lambda x: iterates.append(x.copy()), **given)
+    assert result.history.fun == pytest.approx([2.5, 0.0])
+    np.testing.assert_allclose(iterates, [[2.0]], rtol=1e-12)
 
 
 def test_scipys_own_approximations_are_refused():
