@@ -10,6 +10,7 @@ Evaluating them is another matter, and stands in `_constrained`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,7 +81,7 @@ class Linear:
 
 
 def read_constraints(constraints: Any, x0: Any, tree: Tree) -> list[Nonlinear | Linear]:
-    """The user's constraints in order; none for None and for an empty sequence.
+    """The user's constraints in order; none for an empty sequence.
 
     Raises
     ------
@@ -88,8 +89,6 @@ def read_constraints(constraints: Any, x0: Any, tree: Tree) -> list[Nonlinear | 
         One is of no known form, a part of it is missing or of the wrong kind, a matrix does not fit x0, a lower limit
         lies above its upper one; the message says which constraint, and which leaf.
     """
-    if constraints is None:
-        return []
     if isinstance(constraints, list | tuple):
         return [_read(each, f"constraints[{i}]", x0, tree) for i, each in enumerate(constraints)]
     return [_read(constraints, "constraints", x0, tree)]
@@ -203,7 +202,6 @@ class Outputs:
 
     def limits(self, side: Any, infinity: float, word: str, tree: Tree) -> np.ndarray:
         """One side's limits, (m,), from a prefix of what the constraint returns."""
-        side = _unwrapped(side)
         parts = self._spread(side, word, tree)
         flat = [
             np.full(size, infinity) if part is None else self._broadcast(part, shape, path, word, tree).ravel()
@@ -275,7 +273,6 @@ def _read_linear(given: Any, where: str, x0: Any, tree: Tree) -> Linear:
     m = matrix.shape[0]
     sides = []
     for side, infinity, word in ((given.lb, -np.inf, "lower"), (given.ub, np.inf, "upper")):
-        side = _unwrapped(side)
         host = np.full(m, infinity) if side is None else limit_of(side, where, word, tree)
         try:
             sides.append(np.array(np.broadcast_to(host, (m,))))
@@ -397,13 +394,6 @@ def _is_flat_list(side: Any) -> bool:
     return isinstance(side, list) and bool(side) and all(isinstance(s, int | float | np.number) for s in side)
 
 
-def _unwrapped(side: Any) -> Any:
-    """What stands in an array of a single object: SciPy's classes wrap what they are given."""
-    if isinstance(side, np.ndarray) and side.dtype == object and side.size == 1:
-        return side.item()
-    return side
-
-
 # What a user's own Jacobian may be -----------------------------------------------------------------------
 
 
@@ -421,7 +411,8 @@ def dense_jacobian(returned: Any, outputs: Outputs, tree: Tree) -> np.ndarray:
     if hasattr(returned, "toarray"):
         returned = returned.toarray()
     if isinstance(returned, list) and not any(is_array(leaf) for leaf in flatten(returned)[0]):
-        returned = np.asarray(returned, dtype=float)
+        with contextlib.suppress(TypeError, ValueError):  # where it is no matrix, it may be a nest of blocks
+            returned = np.asarray(returned, dtype=float)
     if is_array(returned):
         matrix = _reals(returned, what, tree)
         if tree.frozen and matrix.shape[-1:] == tree.is_variable_number.shape:

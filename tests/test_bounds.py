@@ -147,6 +147,12 @@ def test_keep_feasible_is_handed_on(keep, expected):
         ((None, {"a": [0, 0], "b": 0}), NEST, r"upper bounds.*x0\['a'\] is a dict, its counterpart a list"),
         ({"c": (0, 1)}, NEST, "bounds names 'c', which x0 does not have; it has 'a', 'b'"),
         ({"a": {"w": (0, 1)}}, NEST, r"bounds names 'w', which x0\['a'\] does not have; it has 'u', 'v'"),
+        ({"**/1": (0, 1)}, NEST, "bounds names .*, under which x0 holds no number"),
+        (
+            {"*": ({"u": 0}, None)},
+            NEST,
+            r"lower bound of .* is a dict; expected None, a number or an array, for the name",
+        ),
         ({"a": 3}, NEST, r"bounds of x0\['a'\] are 3; expected a pair"),
         ({"a": (0, 1, 2)}, NEST, r"bounds of x0\['a'\] are a tuple of 3; expected a pair"),
         ({"b": (2, 1)}, NEST, r"x0\['b'\]\[0\]\[0, 0\]: 2 to 1"),

@@ -292,6 +292,40 @@ def test_looking_at_feasibility_costs_no_evaluation_of_the_objective():
     assert (problem.nfev, problem.ncev) == (3, 3)
 
 
+def asked(*constraints, start=1.0):
+    """The problem of one variable with these constraints, once its value and gradient have been asked for."""
+    tree, x = Tree(np.zeros(1), get_backend("numpy")), np.array([start])
+    read = read_constraints(constraints, np.zeros(1), tree)
+    problem = ConstrainedProblem(
+        tree, lambda p: p[0] ** 3, x, constraints=read, tolerance=1e-6, uses_gradient=True, compile=None
+    )
+    problem.begin()
+    problem.value(x)
+    problem.gradient(x)
+    return problem, x
+
+
+def test_where_differences_become_central_those_of_the_constraints_do_so_too():
+    """Unless their step was asked for; and at the point that is known already."""
+    free, chosen = NonlinearConstraint(lambda p: p**3, 0, 9), NonlinearConstraint(lambda p: p**3, 0, 9)
+    chosen.finite_diff_rel_step = 1e-5
+    problem, x = asked(free, chosen)
+    forward = problem.constraint_jacobian(x)[:, 0] - 3.0
+    assert (np.abs(forward) > 1e-9).all()
+    assert problem.refine_differences()
+    central = problem.constraint_jacobian(x)[:, 0] - 3.0
+    assert abs(central[0]) < 0.1 * abs(forward[0])
+    assert central[1] == forward[1]
+
+
+def test_a_row_of_a_jacobian_that_is_not_finite_is_told_as_it_last_was():
+    rows = iter([[math.nan], [2.0], [math.inf]])
+    problem, x = asked(NonlinearConstraint(lambda p: p, 0, 9, jac=lambda p: np.array([next(rows)])))
+    told = [problem.constraint_jacobian(x + step).tolist() for step in (0.0, 0.1, 0.2)]
+    assert told == [[[0.0]], [[2.0]], [[2.0]]]
+    assert problem.failures.count == 2
+
+
 def test_a_constraint_that_is_not_finite_is_violated():
     calls = iter([1.0, math.nan, 1.0])
     result = minimize(

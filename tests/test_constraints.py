@@ -161,6 +161,11 @@ def test_a_custom_method_gets_them_over_the_flat_vector():
         (LinearConstraint({"a": np.ones(1)}, 0, 1), "x0\\['b'\\] has no counterpart. Write None where"),
         (LinearConstraint({**ROW, "c": np.ones(1)}, 0, 1), "there is no x0\\['c'\\]"),
         (LinearConstraint({"a": None, "b": None}, 0, 1), "A of constraints.* holds no array"),
+        (LinearConstraint({"a": np.array(1.0), "b": None}, 0, 1), "A of constraints holds no array of shape \\(m, "),
+        (
+            LinearConstraint({"a": np.array(["x"]), "b": None}, 0, 1),
+            "A of constraints at x0\\['a'\\] is a .* that holds no real numbers",
+        ),
         (LinearConstraint({"a": np.array([np.nan]), "b": None}, 0, 1), "A of constraints at x0\\['a'\\] holds nan"),
         (LinearConstraint(ROW, [0.0, 0.0], None), "The lower limit of constraints has shape \\(2,\\); expected a numb"),
         (LinearConstraint(ROW, 1.0, 0.0), "No number lies within the limits of constraints, row 0: 1 to 0"),
@@ -259,7 +264,20 @@ def slope(p):
 ON_THE_BALL = 2.0 * np.array([1.0, 2.0, 3.0]) / 14**0.5
 
 
-@pytest.mark.parametrize("jac", [in_blocks, as_a_matrix, lambda p: scipy.sparse.csr_array(as_a_matrix(p))])
+def in_blocks_with_gaps(p):
+    """None where a value does not depend on a leaf."""
+    return {**in_blocks(p), "b": {"a": None, "b": np.eye(2).reshape(1, 2, 1, 2)}}
+
+
+@pytest.mark.parametrize(
+    "jac",
+    [
+        *(in_blocks, in_blocks_with_gaps, as_a_matrix),
+        lambda p: as_a_matrix(p).tolist(),
+        lambda p: scipy.sparse.csr_array(as_a_matrix(p)),
+    ],
+    ids=["blocks", "gaps", "matrix", "lists", "sparse"],
+)
 def test_a_jacobian_in_blocks_or_as_a_matrix_is_used(jac):
     calls = []
     constraint = NonlinearConstraint(curved, *LIMITS, jac=lambda p: calls.append(1) or jac(p))
@@ -267,6 +285,49 @@ def test_a_jacobian_in_blocks_or_as_a_matrix_is_used(jac):
     np.testing.assert_allclose(answer(result), ON_THE_BALL, atol=1e-6)
     assert len(calls) == result.ncjev
     assert result.ncev <= result.nfev + 1  # none for differences
+
+
+@pytest.mark.parametrize("columns", [slice(None), slice(1, None)], ids=["all", "free"])
+def test_a_jacobian_as_a_matrix_may_have_columns_for_frozen_leaves_too(columns):
+    calls = []
+    constraint = NonlinearConstraint(curved, *LIMITS, jac=lambda p: calls.append(1) or as_a_matrix(p)[:, columns])
+    result = solve(constraint, jac=slope, frozen="a", options={"ftol": 1e-12})
+    np.testing.assert_allclose(result.x["b"].ravel(), np.array([2.0, 3.0]) * (3.75 / 13) ** 0.5, atol=1e-6)
+    assert len(calls) == result.ncjev > 0
+
+
+def test_a_jacobian_in_blocks_may_be_made_of_pythons_numbers():
+    """A list of nests is no matrix."""
+    both = NonlinearConstraint(
+        lambda x: [x["u"] + 2 * x["v"], x["u"]],
+        [4.0, 0.5],
+        None,
+        jac=lambda x: [{"u": 1.0, "v": 2.0}, {"u": 1, "v": 0}],
+    )
+    result = minimize(lambda x: x["u"] ** 2 + x["v"] ** 2, {"u": 3.0, "v": 3.0}, constraints=both)
+    assert (result.x["u"], result.x["v"]) == (pytest.approx(0.8, abs=1e-5), pytest.approx(1.6, abs=1e-5))
+
+
+@pytest.mark.parametrize(
+    ("jac", "message"),
+    [
+        (lambda p: np.ones((2, 3)), r"The Jacobian of constraints has shape \(2, 3\); expected \(3, 3\), or a nest"),
+        (lambda p: [[0.0, 1.0], [1.0]], "The Jacobian of constraints is not nested as the constraint's values are"),
+        (lambda p: 1j * as_a_matrix(p), "The Jacobian of constraints has dtype complex128; expected real numbers"),
+        (
+            lambda p: {**in_blocks(p), "r": {"a": [[], [1.0]], "b": p["b"]}},
+            r"The Jacobian of constraints\['r'\] at x0\['a'\] holds a .*list: ",
+        ),
+        (
+            lambda p: {**in_blocks(p), "r": {"a": 2 * p["a"], "b": 2 * p["b"][0]}},
+            r"The Jacobian of constraints\['r'\] at x0\['b'\] has shape \(2,\); expected \(1, 2\)",
+        ),
+    ],
+    ids=["shape", "ragged", "complex", "no numbers", "block"],
+)
+def test_a_jacobian_that_does_not_fit_is_named(jac, message):
+    with pytest.raises(ObjectiveError, match=message):
+        solve(NonlinearConstraint(curved, *LIMITS, jac=jac))
 
 
 def test_a_hessian_is_used():

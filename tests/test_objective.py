@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from dmin_core import ObjectiveError, get_backend
 from dmin_core._objective import Objective, dense_hessian, value_and_nest
@@ -147,9 +148,9 @@ def test_forms_of_a_hessian(returned, x0):
     np.testing.assert_array_equal(dense_hessian(returned, tree_of(x0)), H)
 
 
-def test_sparse_hessians_are_taken():
-    sparse = pytest.importorskip("scipy.sparse")
-    np.testing.assert_array_equal(dense_hessian(sparse.csr_array(H), tree_of(np.zeros(3))), H)
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.linalg.aslinearoperator])
+def test_sparse_hessians_and_operators_are_taken(form):
+    np.testing.assert_array_equal(dense_hessian(form(H), tree_of(np.zeros(3))), H)
 
 
 @pytest.mark.parametrize(

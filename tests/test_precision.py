@@ -84,6 +84,10 @@ def test_without_a_slope_there_is_nothing_to_gain():
     assert Precision(EPS["float32"], True, None).reached(on_parabola(0.0))
 
 
+def test_a_slope_of_some_variables_is_one():
+    assert not Precision(EPS["float32"], True, None).reached(visit([1.0, 0.0], 1.0, [2.0, 0.0]))
+
+
 def test_variables_on_their_bounds_add_no_noise():
     bounds = (np.array([1e6, -1.0]), np.array([2e6, 1.0]))
     best = visit([1e6, 0.5], 1.0, [1e6, 0.5])
