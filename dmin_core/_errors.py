@@ -23,7 +23,18 @@ class InputError(DminError, ValueError):
 
 
 class MethodError(InputError):
-    """The method is unknown, has no such option, or cannot do what was asked of it."""
+    """The method is unknown, has no such option, cannot do what was asked of it, or returned what is no outcome.
+
+    Attributes
+    ----------
+    result : Result or None
+        Where the method returned what is no outcome: what had been found, as `minimize` would have returned it, with
+        ``success`` False.
+    """
+
+    def __init__(self, message: str, result: Result[Any] | None = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class CheckpointError(InputError):

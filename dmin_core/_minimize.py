@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MALFORMED = 97
+"""The status of a run whose method returned what is not a method's to return."""
+
 
 def minimize(
     fun: Callable[..., Any],
@@ -269,7 +272,8 @@ def minimize(
     if kept is not None:
         run = _checkpointed(run, kept, ability, problem)
     with _shown(progress, problem, ability.name, options):
-        result: Result[T] = _run(run, problem, ability.name, tol, watch(callback, problem, ability.name), options)
+        watched = watch(callback, problem, ability.name)
+        result: Result[T] = _run(run, problem, ability.name, tol, watched, options, _owed(method, ability))
     if options.get("disp"):
         print(result.summary())
     return result
@@ -483,6 +487,15 @@ def _runner(method: Any, ability: Method) -> Callable[..., Any]:
     return functools.partial(solver(ability.name), ability.name)
 
 
+def _owed(method: Any, ability: Method) -> tuple[str, ...]:
+    """The keys that what the method returns must have; none where the method is dmin's own."""
+    if not callable(method) and ability.name in EMBEDDED:
+        return ()
+    from .solvers._reports import OWED, OWED_BY_CALLABLES
+
+    return OWED_BY_CALLABLES if callable(method) else OWED
+
+
 def _run(
     run: Callable[..., Any],
     problem: Problem,
@@ -490,6 +503,7 @@ def _run(
     tol: float | None,
     watched: Callable[[Any], Any],
     options: dict[str, Any],
+    owed: tuple[str, ...] = (),
 ) -> Any:
     from . import _result  # noqa: F401 - imports SciPy before the clock starts
     from ._interrupts import Deferral
@@ -500,6 +514,8 @@ def _run(
         try:
             with problem.blas, relay, Deferral(problem):
                 raw = run(problem, tol, watched, options)
+            if owed:
+                _check_report(raw, owed, problem, method)
         except Stop as stop:
             raw = {"success": False, "status": stop.status, "message": stop.message}
         result = _conclude(raw, problem, method)
@@ -514,6 +530,16 @@ def _run(
     problem.influence.conclude()
     relay.pass_on(outside())
     return result
+
+
+def _check_report(raw: Any, owed: tuple[str, ...], problem: Problem, method: str) -> None:
+    from .solvers._reports import fault_of
+
+    fault = fault_of(raw, owed, problem.n, getattr(problem, "m", 0))
+    if fault is not None:
+        message = f"{method} {fault}"
+        found = {"success": False, "status": MALFORMED, "message": message}
+        raise MethodError(message, _conclude(found, problem, method))
 
 
 def _add_note(error: Exception, problem: Problem, method: str) -> None:
@@ -532,8 +558,6 @@ def _conclude(raw: Mapping[str, Any], problem: Problem, method: str) -> Any:
     from ._curvature import Curvature
     from ._result import as_history, merge
 
-    if not isinstance(raw, Mapping):
-        raise MethodError(f"{method} returned {raw!r}. A method returns a mapping with x, success, status and message.")
     tree = problem.tree
     fields: dict[str, Any] = {
         "nit": int(raw.get("nit", problem.nit or (-1 if problem.unwatched else 0))),

@@ -46,9 +46,9 @@ class Result(OptimizeResult, Generic[T]):
     success : bool
         Whether the method stopped because its test of convergence held.
     status : int
-        The method's code for why it stopped. dmin's own are 1 at ``maxfun`` or ``maxtime``, 98 where the method took
-        values that are not finite next to the best point for convergence, 99 where a callback raised
-        ``StopIteration``, 130 after Ctrl-C.
+        The method's code for why it stopped. dmin's own are 1 at ``maxfun`` or ``maxtime``, 97 in the
+        ``MethodError`` of a method that returned what is no outcome, 98 where the method took values that are not
+        finite next to the best point for convergence, 99 where a callback raised ``StopIteration``, 130 after Ctrl-C.
     message : str
         The same in words.
     nit, nfev, njev, nhev : int

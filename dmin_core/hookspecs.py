@@ -545,7 +545,10 @@ class SolverSpec:
         Returns
         -------
         mapping
-            At least ``x`` (n,) and ``message``, ``success``, ``status``; anything else is handed to the user.
-            ``multipliers`` (m,) and ``bound_multipliers`` (n,), with trust-constr's signs, are nested first.
+            At least ``x``, a vector (n,) that was evaluated; ``success``, True or False; ``status``, an int;
+            ``message``, a str. Also ``nit``, an int, if it is not the number of calls of ``callback``, and ``fun``, a
+            float. Anything else is handed to the user; ``multipliers`` (m,) and ``bound_multipliers`` (n,), with
+            trust-constr's signs, are nested first. What is not so is a `MethodError` that names the method. ``x`` need
+            not be finite where ``success`` is False.
         """
         raise NotImplementedError

@@ -423,6 +423,83 @@ def test_a_method_that_returns_no_mapping_is_named(install):
         minimize(fun, {"w": np.zeros(2)}, method="descent")
 
 
+GOOD = {"x": "x", "success": "True", "status": "0", "message": "'done'"}
+MALFORMED = {
+    "a pair": ("(x, 1.0)", r"\(array.*, 1\.0\)\. A method returns a mapping with x, success, status and message\."),
+    "nothing in it": ({"x": None, "success": None, "status": None, "message": None}, "'x', 'success', 'status' and 'm"),
+    "no x": ({"x": None}, r"a mapping without 'x'\. A method returns at least x, success, status and message\."),
+    "no success": ({"success": None}, r"a mapping without 'success'\."),
+    "no status": ({"status": None}, r"a mapping without 'status'\."),
+    "no message": ({"message": None}, r"a mapping without 'message'\."),
+    "x too short": ({"x": "x[:1]"}, r"x of shape \(1,\), where a vector of real numbers, shape \(2,\), is expected\."),
+    "x a column": ({"x": "x[:, None]"}, r"x of shape \(2, 1\), where"),
+    "x a number": ({"x": "1.0"}, "x = 1.0, where a vector"),
+    "x of None": ({"x": "None"}, "x = None, where a vector"),
+    "x ragged": ({"x": "[[1.0], [1.0, 2.0]]"}, r"x = \[\[1\.0\], \[1\.0, 2\.0\]\], where a vector"),
+    "x complex": ({"x": "x + 0j"}, r"x = array\(.*\), where a vector of real"),
+    "x not finite": ({"x": "x * float('nan')"}, "success = True and an x that is not finite"),
+    "success a text": ({"success": "'no'"}, "success = 'no', where True or False is expected"),
+    "success a code": ({"success": "-1"}, "success = -1, where True or False"),
+    "success of None": ({"success": "None"}, "success = None, where True or False"),
+    "success of two": ({"success": "x > 0"}, r"success = array\(.*\), where True or False"),
+    "status of None": ({"status": "None"}, "status = None, where a whole number is expected"),
+    "status a text": ({"status": "'ok'"}, "status = 'ok', where a whole number"),
+    "status a fraction": ({"status": "1.5"}, "status = 1.5, where a whole number"),
+    "message of None": ({"message": "None"}, "message = None, where a text is expected"),
+    "nit of None": ({"nit": "None"}, "nit = None, where a whole number, not negative, is expected"),
+    "nit negative": ({"nit": "-3"}, "nit = -3, where a whole number, not negative"),
+    "fun of None": ({"fun": "None"}, "fun = None, where a number is expected"),
+    "fun a vector": ({"fun": "x"}, r"fun of shape \(2,\), where a number"),
+    "allvecs a number": ({"allvecs": "3"}, r"allvecs = 3, where a list of x \(2,\) is expected"),
+    "too many multipliers": ({"bound_multipliers": "[0.0] * 5"}, r"bound_multipliers of shape \(5,\), where a vector"),
+}
+
+
+@pytest.mark.parametrize(("returned", "message"), MALFORMED.values(), ids=MALFORMED)
+def test_what_a_method_may_not_return_is_named_and_nothing_found_is_lost(install, returned, message):
+    if isinstance(returned, dict):
+        parts = {name: value for name, value in {**GOOD, **returned}.items() if value is not None}
+        returned = "{" + ", ".join(f"{name!r}: {value}" for name, value in parts.items()) + "}"
+    source = re.sub(r"return dict\(x=x.*\)\n", f"return {returned}\n", SOLVER)
+    install("my-descent", {"descent": "descent"}, group="dmin.solvers", descent=source)
+    with pytest.raises(MethodError, match=rf"^descent returned (a mapping without )?{message}") as caught:
+        minimize(fun, {"w": np.zeros(2)}, method="descent", options={"steps": 20})
+    found = caught.value.result
+    assert (found.success, found.status, found.message) == (False, 97, str(caught.value))
+    assert found.fun == fun(found.x) == found.history.fun.min() < fun({"w": np.zeros(2)})
+
+
+def test_a_method_of_scipys_protocol_is_held_to_the_same():
+    def method(fun, x0, args=(), **options):
+        return {"x": x0, "fun": fun(x0), "success": "no"}
+
+    with pytest.raises(MethodError, match=r"^method returned success = 'no', where True or False is expected"):
+        minimize(fun, {"w": np.zeros(2)}, method=method)
+
+
+@pytest.mark.parametrize(
+    ("returned", "success"),
+    [("x=list(x), success=(x == x).all()", True), ("x=x * float('nan'), success=False", False)],
+    ids=["a list, and NumPy's True", "nan where nothing was found"],
+)
+def test_what_else_a_method_may_return_is_taken(install, returned, success):
+    source = SOLVER.replace("dict(x=x, success=True", f"dict({returned}")
+    install("my-descent", {"descent": "descent"}, group="dmin.solvers", descent=source)
+    result = minimize(fun, {"w": np.zeros(2)}, method="descent")
+    assert result.success is success
+    assert result.fun == result.history.fun.min()
+
+
+def test_options_of_a_method_are_a_tuple_of_names(install):
+    source = SOLVER.replace('("steps", "rate")', '"steps"')
+    install("my-descent", {"descent": "descent"}, group="dmin.solvers", descent=source)
+    assert isinstance(methods()["descent"].error, BrokenPluginError)
+    with pytest.raises(
+        BrokenPluginError, match=r"^Method 'descent' \(my-descent 1.0\) has options='steps', where a tup"
+    ):
+        minimize(fun, {"w": np.zeros(2)}, method="descent")
+
+
 def test_a_method_that_evaluated_nothing_has_no_success(install):
     source = SOLVER.replace("problem.value(x)", "pass")
     install("my-descent", {"descent": "descent"}, group="dmin.solvers", descent=source)

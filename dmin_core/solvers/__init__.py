@@ -299,6 +299,9 @@ def _described(entry: Entry) -> Method:
         raise BrokenPluginError(f"{who} does not describe itself: {type(cause).__name__}: {cause}") from cause
     if not isinstance(described, Method):
         raise BrokenPluginError(f"{who} describes itself by {described!r}, where a dmin_core.Method is expected.")
+    options: Any = described.options
+    if not isinstance(options, tuple | list) or not all(isinstance(name, str) for name in options):
+        raise BrokenPluginError(f"{who} has options={options!r}, where a tuple of names is expected.")
     return replace(described, name=entry.name, distribution=entry.distribution)
 
 
