@@ -19,12 +19,12 @@ LARGEST = 2**31 - 1
 """In the place of an infinite count: what fits into a C integer."""
 
 
-def _count(least: int) -> Callable[[Any], Any]:
+def _count(least: float) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if not _is_number(value) or not value >= least:
             return None
         if math.isinf(value):
-            return LARGEST
+            return LARGEST if value > 0 else None
         return int(value) if value == int(value) else None
 
     return check
@@ -43,6 +43,18 @@ def _truth(value: Any) -> Any:
     return value if isinstance(value, bool | np.bool_ | int | np.integer) else None
 
 
+def _numbers(value: Any) -> Any:
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        return None
+    return array.astype(float) if array.dtype.kind in "fiu" else None  # TNC takes no lists
+
+
+def _text(value: Any) -> Any:
+    return value if isinstance(value, str) else None
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
@@ -52,10 +64,14 @@ NATURAL = (_count(1), "a whole number of at least 1")
 TOLERANCE = (_number(0.0), "a number, not negative")
 POSITIVE = (_number(0.0, above=True), "a positive number")
 REAL = (_number(-math.inf), "a number")
+INTEGER = (_count(-math.inf), "a whole number")
 TRUTH = (_truth, "True or False")
+NUMBERS = (_numbers, "an array of numbers")
+TEXT = (_text, "a text")
 
 KINDS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    **dict.fromkeys(("maxiter", "maxfev", "minfev"), WHOLE),
+    **dict.fromkeys(("maxiter", "maxfev", "minfev", "verbose"), WHOLE),
+    **dict.fromkeys(("maxCGit", "mesg_num", "iprint"), INTEGER),
     **dict.fromkeys(("maxcor", "maxls", "subproblem_maxiter"), NATURAL),
     **dict.fromkeys(("gtol", "ftol", "xtol", "xatol", "fatol", "catol", "xrtol", "barrier_tol"), TOLERANCE),
     **dict.fromkeys(("feasibility_tol", "tol", "c1", "c2"), TOLERANCE),
@@ -64,19 +80,22 @@ KINDS: dict[str, tuple[Callable[[Any], Any], str]] = {
     **dict.fromkeys(("initial_barrier_tolerance", "norm"), POSITIVE),
     **dict.fromkeys(("eta", "stepmx", "accuracy", "rescale", "f_target"), REAL),
     **dict.fromkeys(("return_all", "adaptive", "sparse_jacobian", "inexact", "disp"), TRUTH),
+    **dict.fromkeys(("initial_simplex", "direc", "hess_inv0", "scale", "offset"), NUMBERS),
+    "factorization_method": TEXT,
 }
 
-BY_METHOD = {
+BY_METHOD: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
     # Minus one stands for TNC's own choice.
     "TNC": dict.fromkeys(("ftol", "xtol", "gtol"), REAL),
     # Sums of powers below the first are no norms.
     "device-bfgs": {"norm": (_number(1.0), "a number of at least 1")},
     "device-newton-cg": {"eta": TOLERANCE, "maxCGit": NATURAL},
+    "COBYQA": {"scale": TRUTH},
 }
 
 
 def check_values(options: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """The options, infinite counts made finite and whole floats made integers.
+    """The options, infinite counts made finite, whole floats made integers, and lists of numbers arrays.
 
     Raises
     ------
@@ -91,7 +110,7 @@ def check_values(options: Mapping[str, Any], method: str) -> dict[str, Any]:
             continue
         check, expected = kind
         # An array of one number, and the like.
-        single = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+        single = value.item() if isinstance(value, np.ndarray) and value.size == 1 and kind is not NUMBERS else value
         checked[name] = check(single)
         if checked[name] is None:
             raise InputError(f"options[{name!r}] must be {expected}, not {value!r}.")

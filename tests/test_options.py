@@ -31,6 +31,14 @@ def never(x):
         ("trust-ncg", "initial_trust_radius", 0.0, "a positive number"),
         ("TNC", "gtol", "small", "a number"),
         ("Nelder-Mead", "adaptive", "yes", "True or False"),
+        ("Nelder-Mead", "initial_simplex", [[0.0, 1.0], [2.0]], "an array of numbers"),
+        ("Powell", "direc", "coordinates", "an array of numbers"),
+        ("BFGS", "hess_inv0", [[None]], "an array of numbers"),
+        ("TNC", "scale", "yes", "an array of numbers"),
+        ("TNC", "maxCGit", -np.inf, "a whole number"),
+        ("COBYQA", "scale", [1.0, 1.0], "True or False"),
+        ("trust-constr", "factorization_method", 3, "a text"),
+        ("trust-constr", "verbose", 0.5, "a whole number, not negative"),
     ],
 )
 def test_a_value_that_the_option_cannot_have_is_refused_before_any_evaluation(method, option, value, expected):
@@ -56,6 +64,12 @@ def test_counts_become_integers_and_all_else_stays():
     checked = check_values(given, "BFGS")
     assert checked == {**given, "maxiter": 5, "maxfev": LARGEST}
     assert type(checked["maxiter"]) is int
+
+
+def test_arrays_are_let_through_as_they_are():
+    assert minimize(fun, np.zeros(1), method="BFGS", options={"hess_inv0": np.array([[0.5]])}).success
+    assert minimize(fun, np.zeros(1), method="Powell", options={"direc": np.array([[1.0]])}).success
+    assert minimize(fun, np.zeros(2), method="TNC", options={"scale": [1.0, 2.0], "maxCGit": -1}).success
 
 
 def test_tncs_own_minus_one_is_let_through():
