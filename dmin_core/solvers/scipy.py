@@ -8,7 +8,9 @@ NumPy does.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -68,18 +70,19 @@ def _run(
 
     barrier = Barrier(problem, tol, options) if name == "trust-constr" else None
     try:
-        report: Mapping[str, Any] = minimize_free(
-            minimize,
-            problem.value,
-            x0,
-            method=name,
-            tol=tol,
-            bounds=_bounds(problem),
-            constraints=constraints_for(name, problem),
-            callback=_callback(name, problem, callback, barrier),
-            options=_options(name, options if barrier is None else barrier.options),
-            **_derivatives(name, problem),
-        )
+        with _not_inside_itself(name):
+            report: Mapping[str, Any] = minimize_free(
+                minimize,
+                problem.value,
+                x0,
+                method=name,
+                tol=tol,
+                bounds=_bounds(problem),
+                constraints=constraints_for(name, problem),
+                callback=_callback(name, problem, callback, barrier),
+                options=_options(name, options if barrier is None else barrier.options),
+                **_derivatives(name, problem),
+            )
     except DminError:
         raise
     except Exception as error:
@@ -89,6 +92,27 @@ def _run(
     if barrier is not None:
         report = barrier.concluded(report)
     return report_of(name, problem, judge(name, problem, report))
+
+
+_running = threading.local()
+
+
+@contextmanager
+def _not_inside_itself(name: str) -> Iterator[None]:
+    """SciPy lets one COBYQA run at a time, by a lock: a run inside `fun` of another would wait for itself for ever."""
+    if name != "COBYQA":
+        yield
+        return
+    if getattr(_running, "cobyqa", False):
+        raise MethodError(
+            "COBYQA cannot run inside a function that COBYQA minimises: SciPy runs one at a time, and the inner one "
+            "would wait for the outer one's end. Take another method for one of them."
+        )
+    _running.cobyqa = True
+    try:
+        yield
+    finally:
+        _running.cobyqa = False
 
 
 def _callback(name: str, problem: Problem, callback: Callable[[Any], Any], barrier: Barrier | None) -> Any:

@@ -155,6 +155,17 @@ def test_everything_fixed_is_the_start(method):
     assert result.fun == rosen(FLAT)
 
 
+def test_cobyqa_inside_cobyqa_is_refused_where_scipy_would_wait_for_ever():
+    def nested(p):
+        return minimize(fun, p, method=inner[0], options={"maxfun": 20}).fun
+
+    inner = ["COBYQA"]
+    with pytest.raises(MethodError, match="COBYQA cannot run inside a function that COBYQA minimises"):
+        minimize(nested, X0, method="COBYQA", options={"maxfun": 3})
+    inner[0] = "COBYLA"
+    assert minimize(nested, X0, method="COBYQA", options={"maxfun": 3}).nfev == 3
+
+
 def custom(fun, x0, args=(), jac=None, hessp=None, bounds=None, callback=None, step=1.0, **ignored):
     """SciPy's protocol: one Newton step for a quadratic, by the gradient and products."""
     matrix = np.array([hessp(x0, unit) for unit in np.eye(x0.size)])
