@@ -7,11 +7,8 @@ are the known problems' own, in NumPy and float64; tolerances follow from the dt
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import dataclasses
 import itertools
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +20,7 @@ from .. import Backend, array_namespace, backend_of, backends, get_backend, meth
 from .._objective import Objective
 from .._tree import Tree
 from ..hookspecs import Array, Point
+from ._meeting import Meet, around, at_once
 from ._promises import must, must_match
 from .problems import KnownProblem, Nest, bounded, flat, quadratic, rosenbrock, smooth
 
@@ -646,28 +644,13 @@ class BackendTests:
         fun, x0, data = self._in_framework(rosenbrock(), self.widest)
         starts = [x0, optree.tree_map(lambda leaf: leaf * 0.5, x0)]
         alone = [self._minimize(fun, start, args=data, method="L-BFGS-B", compile=False) for start in starts]
-        both = threading.Barrier(2, timeout=10.0)
 
-        def meet() -> None:
-            with contextlib.suppress(threading.BrokenBarrierError):  # the other has ended
-                both.wait()
+        def run(start: Nest) -> Callable[[Meet], Any]:
+            return lambda meet: self._minimize(around(fun, meet), start, args=data, method="L-BFGS-B", compile=False)
 
-        def meets(x: Nest, *data: Array) -> Array:
-            meet()
-            value = fun(x, *data)
-            meet()
-            return value
-
-        def run(start: Nest) -> Any:
-            try:
-                return self._minimize(meets, start, args=data, method="L-BFGS-B", compile=False)
-            finally:
-                both.abort()
-
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            for res, expected in zip(pool.map(run, starts), alone, strict=True):
-                promise = "must not be disturbed by a run in another thread"
-                must_match(self._evaluator, promise, res.history.fun, expected.history.fun)
+        for res, expected in zip(at_once([run(start) for start in starts]), alone, strict=True):
+            promise = "must not be disturbed by a run in another thread"
+            must_match(self._evaluator, promise, res.history.fun, expected.history.fun)
 
     @property
     def _evaluator(self) -> str:
