@@ -67,6 +67,7 @@ REAL = (_number(-math.inf), "a number")
 INTEGER = (_count(-math.inf), "a whole number")
 TRUTH = (_truth, "True or False")
 NUMBERS = (_numbers, "an array of numbers")
+MATRIX = (_numbers, "a matrix of numbers")
 TEXT = (_text, "a text")
 
 KINDS: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -80,7 +81,8 @@ KINDS: dict[str, tuple[Callable[[Any], Any], str]] = {
     **dict.fromkeys(("initial_barrier_tolerance", "norm"), POSITIVE),
     **dict.fromkeys(("eta", "stepmx", "accuracy", "rescale", "f_target"), REAL),
     **dict.fromkeys(("return_all", "adaptive", "sparse_jacobian", "inexact", "disp"), TRUTH),
-    **dict.fromkeys(("initial_simplex", "direc", "hess_inv0", "scale", "offset"), NUMBERS),
+    **dict.fromkeys(("initial_simplex", "direc", "hess_inv0"), MATRIX),
+    **dict.fromkeys(("scale", "offset"), NUMBERS),
     "factorization_method": TEXT,
 }
 
@@ -110,7 +112,7 @@ def check_values(options: Mapping[str, Any], method: str) -> dict[str, Any]:
             continue
         check, expected = kind
         # An array of one number, and the like.
-        single = value.item() if isinstance(value, np.ndarray) and value.size == 1 and kind is not NUMBERS else value
+        single = value.item() if isinstance(value, np.ndarray) and value.size == 1 and check is not _numbers else value
         checked[name] = check(single)
         if checked[name] is None:
             raise InputError(f"options[{name!r}] must be {expected}, not {value!r}.")
