@@ -1,5 +1,7 @@
 """A run that failed for want of digits only is told from one that failed for another reason."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from dmin_core import minimize
 from dmin_core._precision import Precision
 from dmin_core._problem import Visit
 from dmin_core.solvers import SCIPY_METHODS, able
-from dmin_core.solvers._tolerances import DEFAULTS, NO_DECREASE, loosen
+from dmin_core.solvers._tolerances import DEFAULTS, NO_DECREASE, judge, loosen
 
 EPS = {dtype: float(np.finfo(dtype).eps) for dtype in ("float16", "float32", "float64")}
 
@@ -218,6 +220,35 @@ def test_the_message_names_the_coarsest_dtype_and_what_scipy_said():
         "Converged to the precision of float32: no step lowers `fun` by more than that "
         "(Desired error not necessarily achieved due to precision loss)."
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "streak", "reached", "at", "success"),
+    [
+        ("BFGS", 0, True, 0.0, True),
+        ("BFGS", 0, False, 0.0, False),
+        ("BFGS", 1, True, 0.0, False),  # failures ended it, and say nothing of what a step could gain
+        ("trust-ncg", 0, False, 0.0, True),  # its step is too short to change x
+        ("trust-ncg", 0, False, 1.0, False),  # it ended elsewhere
+        ("trust-ncg", 1, False, 0.0, False),
+    ],
+)
+def test_a_failed_search_is_a_success_where_digits_alone_ended_it(method, streak, reached, at, success):
+    best = visit([0.0], 1.0, [1e-9])
+    problem = SimpleNamespace(
+        failures=SimpleNamespace(streak=streak),
+        precision=SimpleNamespace(reached=lambda visit: reached),
+        best=best,
+        last=best,
+        tree=SimpleNamespace(coarsest_dtype=np.dtype("float64")),
+    )
+    report = {"success": False, "status": 2, "message": "No way on.", "x": np.array([at])}
+    told = judge(method, problem, report)
+    assert told["success"] is success
+    assert told is report or told["message"].startswith("Converged to the precision of float64")
+    # One that says that it converged has, unless `fun` was not finite on the way to where it ended.
+    told = judge(method, problem, {**report, "success": True, "status": 0})
+    assert told["success"] is (streak == 0)
 
 
 # Leaves coarser than the value ----------------------------------------------------------------------------
