@@ -339,7 +339,7 @@ class _Unpacked:
 
     def make(self, described: Any, like: Any) -> Any:
         if not isinstance(described, list):
-            if is_array(like) and not isinstance(like, np.ndarray | np.generic):
+            if is_array(like) and not (isinstance(like, np.ndarray | np.generic) and like.ndim == 0):
                 raise _Other("a number where it has an array")
             return described
         place, host_dtype, shape, dtype, scalar = described

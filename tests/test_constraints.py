@@ -296,6 +296,20 @@ def test_a_jacobian_as_a_matrix_may_have_columns_for_frozen_leaves_too(columns):
     assert len(calls) == result.ncjev > 0
 
 
+def test_a_jacobian_over_a_single_array_has_its_shape():
+    """(3, 2, 1) is that of three values by two rows of one; (3, 2) may be meant too, and no other."""
+
+    def posed(jac):
+        limits = NonlinearConstraint(lambda x: np.append(x, x.sum()), [1.0, 2.0, 4.0], None, jac=jac)
+        return minimize(lambda x: np.sum(x**2), np.full((2, 1), 5.0), constraints=limits)
+
+    rows = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    for shape in ((3, 2, 1), (3, 2)):
+        np.testing.assert_allclose(posed(lambda x, shape=shape: rows.reshape(shape)).x, [[2.0], [2.0]], atol=1e-5)
+    with pytest.raises(ObjectiveError, match=r"has shape \(2, 3\); expected \(3, 2\), or a nest of blocks"):
+        posed(lambda x: rows.T)
+
+
 def test_a_jacobian_in_blocks_may_be_made_of_pythons_numbers():
     """A list of nests is no matrix."""
     both = NonlinearConstraint(

@@ -376,22 +376,43 @@ def test_a_file_that_is_damaged_is_refused(path):
         write(path)
 
 
-def test_the_state_of_another_version_is_refused(path, monkeypatch):
+def an_array(said):
+    return next(k for k, each in enumerate(said["state"]) if isinstance(each, list) and each[2])
+
+
+def a_number(said):
+    return next(k for k, each in enumerate(said["state"]) if not isinstance(each, list))
+
+
+def with_state(said, k, described):
+    return {**said, "state": [*said["state"][:k], described, *said["state"][k + 1 :]]}
+
+
+def with_array(said, **changes):
+    k = an_array(said)
+    names = ("place", "host_dtype", "shape", "dtype", "scalar")
+    return with_state(said, k, list({**dict(zip(names, said["state"][k], strict=True)), **changes}.values()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda said: {**said, "structure": "something else"}, "another structure"),
+        (lambda said: with_state(said, an_array(said), 1.0), "a number where it has an array"),
+        (
+            lambda said: with_state(said, a_number(said), said["state"][an_array(said)]),
+            "an array where it has a number",
+        ),
+        (lambda said: with_array(said, shape=[3]), r"float64 of shape \[3\] where it has float64 of \["),
+        (lambda said: with_array(said, dtype="float32"), r"float32 of shape \[.*\] where it has float64 of \["),
+    ],
+    ids=["structure", "number", "array", "shape", "dtype"],
+)
+def test_the_state_of_another_version_is_refused(change, message, path, monkeypatch):
     write(path)
     real = Keeper._put_together
-
-    def changed(self, said, *rest):
-        return real(self, {**said, "structure": "something else"}, *rest)
-
-    monkeypatch.setattr(Keeper, "_put_together", changed)
-    with pytest.raises(CheckpointError, match="not one of this version of the method: another structure"):
-        write(path)
-
-    def misshapen(self, said, *rest):
-        return real(self, {**said, "state": [[0, "float64", [3], "float64", False], *said["state"][1:]]}, *rest)
-
-    monkeypatch.setattr(Keeper, "_put_together", misshapen)
-    with pytest.raises(CheckpointError, match=r"float64 of shape \[3\] where it has float64 of \[21, 20\]"):
+    monkeypatch.setattr(Keeper, "_put_together", lambda self, said, *rest: real(self, change(said), *rest))
+    with pytest.raises(CheckpointError, match=f"not one of this version of the method: {message}"):
         write(path)
 
 
