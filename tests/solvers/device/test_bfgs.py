@@ -190,6 +190,10 @@ def test_the_callers_matrix_is_not_written_into():
         ({"hess_inv0": np.eye(5)}, r"options\['hess_inv0'\] must have shape \(6, 6\), not \(5, 5\)"),
         ({"hess_inv0": "eye"}, r"options\['hess_inv0'\] must be a matrix of numbers"),
         ({"hess_inv0": np.triu(np.ones((6, 6)))}, r"options\['hess_inv0'\] must be symmetric"),
+        (
+            {"hess_inv0": 1e-9 * (np.eye(6) + 0.1 * np.triu(np.ones((6, 6))))},
+            r"options\['hess_inv0'\] must be symmetric",
+        ),
         ({"hess_inv0": -np.eye(6)}, r"options\['hess_inv0'\] must be positive definite"),
         ({"hess_inv0": np.full((6, 6), math.nan)}, r"options\['hess_inv0'\] must be"),
     ],

@@ -91,7 +91,7 @@ def test_float32_ends_in_success(backend, method, posed):
     """Values near the minimum are equal, or noise: a clean stop, not a failed search."""
     fun, x0, given = posed(backend, "float32")
     result = minimize(fun, x0, method=method, options=NEVER[method], **given)
-    assert result.success
+    assert (result.success, result.status) == (True, 0)
     assert result.nfev < 200
     x = flat(optree.tree_map(get_backend(backend).to_numpy, result.x))
     np.testing.assert_allclose(x, 1.0, atol=2e-2)
@@ -210,6 +210,35 @@ def test_half_precision_leaves_have_a_solver_in_single(method):
     result = minimize(fun, np.full(5, 3.0, np.float16), jac=True, method=method)
     assert result.x.dtype == np.float16
     np.testing.assert_allclose(result.x.astype(float), 1.0, atol=2e-3)
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_tol_is_gtol_and_ftol_where_there_is_one(method, posed):
+    fun, x0, given = posed("numpy")
+    usual = minimize(fun, x0, method=method, **given)
+    short = minimize(fun, x0, method=method, tol=1e-2, **given)
+    same = minimize(fun, x0, method=method, options=dict.fromkeys(NEVER.get(method, {"gtol": 0.0}), 1e-2), **given)
+    np.testing.assert_array_equal(short.history.fun, same.history.fun)
+    assert short.success
+    assert short.nfev < usual.nfev
+    # What is given by name counts, whatever else is.
+    named = minimize(fun, x0, method=method, tol=1e9, options=NEVER.get(method, {"gtol": 0.0}), **given)
+    assert named.nfev >= usual.nfev
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("method", EVERY)
+def test_gtol_is_for_the_number_of_the_gradient_that_is_farthest_from_zero(method, sign):
+    """Whatever its sign, and however many are small; and a run that ends by that is a success by its status too."""
+    second = {"hessp": lambda x, p: p} if method == "device-newton-cg" else {}
+    x0, bounds = sign * np.array([2e-5, *np.full(400, 1e-9)]), [None]
+    if method != "device-bfgs":
+        bounds.append((-2.0, 2.0))
+    for each in bounds:
+        result = minimize(lambda x: (0.5 * x @ x, x.copy()), x0, jac=True, method=method, bounds=each, **second)
+        assert (result.success, result.status) == (True, 0)
+        assert np.abs(result.jac).max() <= 1e-5
+        assert result.nit > 0
 
 
 @pytest.mark.parametrize("method", METHODS)
