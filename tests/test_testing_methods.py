@@ -4,7 +4,6 @@ import math
 import re
 import sys
 import threading
-import time
 import types
 
 import numpy as np
@@ -441,6 +440,11 @@ FAULTS = {
         lambda kit, fixtures: kit.test_vectors_of_the_problem_are_not_written_into(fixtures["monkeypatch"]),
         "planted must copy what it gets from the problem before it writes into it\n  got:      ['x0']",
     ),
+    "bounds written into": (
+        (lambda problem, *given: (sound(problem, *given), problem.bounds[0].fill(0.0))[0], {}),
+        lambda kit, fixtures: kit.test_vectors_of_the_problem_are_not_written_into(fixtures["monkeypatch"]),
+        "planted must copy what it gets from the problem before it writes into it\n  got:      ['bounds']",
+    ),
     "gradients written into": (
         (over(writes_into_gradients), {}),
         lambda kit, fixtures: kit.test_vectors_of_the_problem_are_not_written_into(fixtures["monkeypatch"]),
@@ -507,6 +511,7 @@ def test_fault_is_found_and_named(planted, check, message, plant, monkeypatch, c
     fixtures["monkeypatch"].undo()
 
     plant(fault, **abilities)
+    threads = set(threading.enumerate())
     try:
         with np.errstate(), pytest.raises(AssertionError, match=f"^{re.escape(message)}"):
             check(Checks(), fixtures)
@@ -515,14 +520,14 @@ def test_fault_is_found_and_named(planted, check, message, plant, monkeypatch, c
         kept.clear()
         if fault is one_at_a_time:  # the run that hangs is let go
             turnstile.release()
-            wait_for_one_thread()
+            wait_for_threads(threads)
 
 
-def wait_for_one_thread():
-    deadline = time.monotonic() + 30.0
-    while threading.active_count() > 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == 1
+def wait_for_threads(known):
+    """Until there are no others."""
+    for thread in set(threading.enumerate()) - known:
+        thread.join(30.0)
+        assert not thread.is_alive()
 
 
 # What cannot be planted ------------------------------------------------------------------------------------

@@ -11,12 +11,16 @@ from typing import Any
 Meet = Callable[[], None]
 
 
-def at_once(runs: Sequence[Callable[[Meet], Any]]) -> list[Any]:
-    """What each ``run(meet)`` returns; a call of ``meet()`` waits until all others call theirs, or one has ended."""
-    all_of_them = threading.Barrier(len(runs), timeout=2.0)
+def at_once(runs: Sequence[Callable[[Meet], Any]], patience: float = 10.0) -> list[Any]:
+    """What each ``run(meet)`` returns.
+
+    A call of ``meet()`` waits until all others call theirs, one has ended, or so many seconds are over: from then on
+    nobody waits any more.
+    """
+    all_of_them = threading.Barrier(len(runs), timeout=patience)
 
     def meet() -> None:
-        with contextlib.suppress(threading.BrokenBarrierError):  # another has ended
+        with contextlib.suppress(threading.BrokenBarrierError):  # another has ended, or cannot come
             all_of_them.wait()
 
     def to_its_end(run: Callable[[Meet], Any]) -> Any:

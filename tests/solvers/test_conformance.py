@@ -4,6 +4,7 @@ Over NumPy alone: tests/test_matrix.py has every method find every answer in eve
 """
 
 import pytest
+import scipy
 
 from dmin_core.solvers import EMBEDDED
 from dmin_core.testing import MethodTests
@@ -18,6 +19,12 @@ DECLARED = {
     },
     "Powell": {"options": {"xtol": 1e-8, "ftol": 1e-12}},
 }
+
+if tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 16):
+    DECLARED["COBYLA"]["excused"] |= {
+        "test_callback_gets_points_and_their_values": "this SciPy calls back before it evaluates x",
+        "test_nothing_is_printed": "this SciPy's Fortran says so when an exception goes through it",
+    }
 
 for name in EMBEDDED:
     declared = {"method": name, "backends": ("numpy",), "dtypes": ("float64",), **DECLARED.get(name, {})}
