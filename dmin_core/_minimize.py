@@ -421,10 +421,8 @@ def _check_derivatives_given(ability: Method, jac: Any, hess: Any, hessp: Any, b
     unused = []
     if not ability.gradient and callable(jac):
         unused.append("jac")
-    if hess is not None and not ability.hess:
-        unused.append("hess")
-    if hessp is not None and not ability.hess:
-        unused.append("hessp")
+    if not (ability.hess or ability.hessp):  # either is made of the other
+        unused += [name for name, given in (("hess", hess), ("hessp", hessp)) if given is not None]
     if unused:
         warnings.warn(f"{ability.name} makes no use of {' and '.join(unused)}.", RuntimeWarning, stacklevel=outside())
 

@@ -406,6 +406,16 @@ def test_a_method_without_options_takes_none(install):
         minimize(fun, {"w": np.zeros(2)}, method="descent", options={"steps": 3})
 
 
+def test_a_method_by_products_alone_makes_use_of_hess_and_of_hessp(install):
+    """And nobody is warned that it does not."""
+    source = SOLVER.replace("gradient=True", "gradient=True, hessp=True").replace(
+        "problem.gradient(x)", "(problem.gradient(x) + 0.0 * problem.product(x, x))"
+    )
+    install("my-descent", {"descent": "descent"}, group="dmin.solvers", descent=source)
+    for given in ({"hess": lambda p: 2.0 * np.eye(2)}, {"hessp": lambda p, v: {"w": 2.0 * v["w"]}}):
+        assert minimize(fun, {"w": np.zeros(2)}, method="descent", **given).nhev == 100
+
+
 def test_a_third_partys_method_is_suggested(install):
     source = SOLVER.replace("gradient=True", "gradient=True, bounds=True")
     install("my-descent", {"descent": "descent"}, group="dmin.solvers", descent=source)

@@ -258,7 +258,12 @@ FAULTS = {
     "Hessian declared and not used": (
         (sound, {"hess": True}),
         lambda kit, fixtures: kit.test_derivatives_are_used_as_declared(),
-        "planted must make use of a user's `hess` if it declares it",
+        "planted must ask for second derivatives if it declares them: the user's `hess` must be called",
+    ),
+    "products declared and not used": (
+        (sound, {"hessp": True}),
+        lambda kit, fixtures: kit.test_derivatives_are_used_as_declared(),
+        "planted must ask for second derivatives if it declares them: the user's `hess` must be called",
     ),
     "products not declared": (
         (first(lambda problem: problem.product(problem.x0, problem.x0)), {}),

@@ -45,4 +45,4 @@ def derivatives(method: Method) -> dict[str, Any]:
     The gradient is given so that every call of the function is one for the method, and none for a difference.
     """
     given: dict[str, Any] = {"jac": slope} if method.gradient else {}
-    return {**given, "hess": curvature} if method.hess else given
+    return {**given, "hess": curvature} if method.hess or method.hessp else given
