@@ -253,7 +253,7 @@ FAULTS = {
     "gradients not declared": (
         (sound, {"gradient": False, "together": False, "private_x": False}),
         lambda kit, fixtures: kit.test_derivatives_are_used_as_declared(),
-        "planted must declare `gradient` if it asks for gradients, and only then",
+        "planted must declare `gradient` if it asks for gradients, and only then: it asked for so many, ",
     ),
     "Hessian declared and not used": (
         (sound, {"hess": True}),
@@ -323,12 +323,12 @@ FAULTS = {
     "bounds ignored": (
         (over(lambda problem: {"bounds": None}), {}),
         lambda kit, fixtures: kit.test_every_point_lies_within_the_bounds(),
-        "planted must evaluate no point outside the bounds, or not declare `strict_bounds`: the farthest is out by",
+        "planted must evaluate no point outside the bounds, or not declare `strict_bounds`: one is out by 0.",
     ),
     "bounds ignored at the end": (
         (over(lambda problem: {"bounds": None}), {"strict_bounds": False}),
         lambda kit, fixtures: kit.test_every_point_lies_within_the_bounds(),
-        "planted must return a point within the bounds",
+        "planted must end within the bounds, and not 0.5 outside",
     ),
     "equal bounds widened": (
         (over(widened), {}),
@@ -363,7 +363,7 @@ FAULTS = {
     "maxiter ignored": (
         (lambda *given: sound(*given[:3], {}), {}),
         lambda kit, fixtures: kit.test_maxiter_is_no_success(),
-        "planted must end after maxiter iterations, 2",
+        "planted must end after maxiter iterations, 2, and not ",
     ),
     "StopIteration swallowed": (
         (calling_back(swallows_of_the_callback), {}),
@@ -373,12 +373,12 @@ FAULTS = {
     "exceptions renamed": (
         (renames, {}),
         lambda kit, fixtures: kit.test_exceptions_come_through("fun"),
-        "planted must let through, as it is, what `fun` raises at call 1: carry it around compiled code",
+        "planted must let through, as it is, what `fun` raises at call 1 (carry it around compiled code)",
     ),
     "exceptions swallowed": (
         (calling_back(swallows_of_the_callback), {}),
         lambda kit, fixtures: kit.test_exceptions_come_through("callback"),
-        "planted must let through, as it is, what `callback` raises at call 1: carry it around compiled code",
+        "planted must let through, as it is, what `callback` raises at call 1 (carry it around compiled code)",
     ),
     "Ctrl-C swallowed": (
         (swallows, {}),
@@ -418,7 +418,7 @@ FAULTS = {
     "no callback": (
         (calling_back(lambda callback: lambda state: None), {}),
         lambda kit, fixtures: kit.test_callback_gets_points_and_their_values(),
-        "planted must call the callback\n",
+        "planted must call the callback, once an iteration",
     ),
     "callback with another's value": (
         (
@@ -579,6 +579,14 @@ def test_skip_names_what_was_declared(declared, plant):
     }
     with pytest.raises(pytest.skip.Exception, match=rf"^Declares declares that runs .* \(`{declared}`\)"):
         checks[declared](Declares())
+
+
+def test_answers_need_be_no_nearer_than_was_declared(plant):
+    class Rough(Checks):
+        gap = 2.0
+
+    plant(lambda *given: {**sound(*given[:3], {"maxiter": 3}), "success": True})
+    Rough().test_known_answers_are_found("numpy", "quadratic", "float64")
 
 
 def test_method_that_draws_by_chance_is_held_to_its_answers(plant):

@@ -14,6 +14,13 @@ def must(hook: str, promise: str, got: Any, expected: Any) -> None:
         raise AssertionError(_report(hook, promise, got, expected))
 
 
+def must_hold(who: str, promise: str, holds: bool) -> None:
+    """Fail unless it holds, where the promise itself says what came."""
+    __tracebackhide__ = True
+    if not holds:
+        raise AssertionError(f"{who} {promise}")
+
+
 def must_match(hook: str, promise: str, got: Any, expected: Any, tolerance: float = 0.0) -> None:
     """Fail unless two arrays have the same shape and differ nowhere by more than ``tolerance``."""
     __tracebackhide__ = True
