@@ -71,16 +71,23 @@ def test_directions_are_those_of_the_two_loops(m):
     for _ in range(2 * m + 3):
         run.step()
         np.testing.assert_allclose(run.direction(), two_loops(run.pairs, run.g, run.stretch), rtol=1e-7, atol=1e-9)
+        assert run.memory.size == len(run.pairs)
 
 
-def test_a_pair_of_negative_curvature_is_left_out():
-    run = Run(4)
+@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize("by_free", [False, True])
+def test_a_pair_of_negative_curvature_is_left_out(by_free, m):
+    """And so is what its step said of the scale; where the history is full, the oldest is lost all the same."""
+    run = Run(m)
     for _ in range(3):
-        run.step()
-    run.step(backwards=True)
+        run.step(by_free, r=0.3)
+    assert run.stretch > 1.0
+    run.step(by_free, backwards=True, r=100.0)
+    left = run.pairs[1 - m :]
+    np.testing.assert_allclose(run.direction(), two_loops(left, run.g, run.stretch), rtol=1e-7, atol=1e-9)
+    run.step(by_free, r=0.3)
     np.testing.assert_allclose(run.direction(), two_loops(run.pairs, run.g, run.stretch), rtol=1e-7, atol=1e-9)
-    run.step()
-    np.testing.assert_allclose(run.direction(), two_loops(run.pairs, run.g, run.stretch), rtol=1e-7, atol=1e-9)
+    assert run.memory.size == len(run.pairs) == m
 
 
 def test_the_scale_follows_the_curvature_that_steps_find_and_stays_between_two_lengths():
@@ -106,7 +113,7 @@ def test_the_scale_grows_where_two_steps_in_turn_fell_short_and_not_where_one_di
         assert varying.memory.stretch == 1.0
     assert steady.memory.stretch > 2.0
     again = Run(3)
-    again.step()
+    again.step(r=0.1)  # the first was along the gradient, and what it says does not count
     again.step(r=0.3)
     assert again.memory.stretch == 1.0
     again.step(r=0.3)
