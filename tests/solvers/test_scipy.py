@@ -56,17 +56,27 @@ def derivatives(method):
     return {name: given[name] for name in given if ability.get({"jac": "gradient"}.get(name, name))}
 
 
+@pytest.mark.parametrize("tol", [None, 0.03])
 @pytest.mark.parametrize("method", SCIPY_METHODS)
-def test_the_path_is_that_of_scipy_over_the_flat_vector(method):
+def test_the_path_is_that_of_scipy_over_the_flat_vector(method, tol):
     """Same derivatives, same evaluations, same answer: dmin adds nothing and loses nothing."""
     ours = derivatives(method)
     theirs = {"jac": rosen_der, "hess": rosen_hess}
-    result = minimize(fun, X0, method=method, **ours)
-    expected = scipy_minimize(rosen, FLAT, method=method, **{name: theirs[name] for name in ours})
+    result = minimize(fun, X0, method=method, tol=tol, **ours)
+    expected = scipy_minimize(rosen, FLAT, method=method, tol=tol, **{name: theirs[name] for name in ours})
     np.testing.assert_allclose(flat(result.x), expected.x, rtol=1e-9)
     assert result.success == expected.success
     assert result.nit == expected.get("nit", result.nit)
     assert result.nfev <= expected.nfev
+    if tol is not None:
+        assert result.nfev < minimize(fun, X0, method=method, **ours).nfev
+
+
+def test_what_lbfgsb_would_print_is_not_asked_for(capfd):
+    """SciPy prints nothing any more, and warns of being asked."""
+    plain, asked = (minimize(fun, X0, method="L-BFGS-B", jac=jac, options=given) for given in ({}, {"iprint": 1}))
+    assert asked.nfev == plain.nfev
+    assert capfd.readouterr().out == ""
 
 
 @pytest.mark.parametrize("method", able("gradient"))
