@@ -8,7 +8,8 @@ import pytest
 from dmin_core import minimize
 from dmin_core._failures import Failures
 from dmin_core._problem import Visit
-from dmin_core.solvers import EMBEDDED, able
+from dmin_core.solvers import EMBEDDED, SCIPY_METHODS, able
+from dmin_core.solvers._tolerances import TRUST_REGIONS
 
 pytestmark = pytest.mark.numpy
 
@@ -165,6 +166,26 @@ def test_a_gradient_of_its_own_function_may_fail_too(method):
     )
     check(result, method)
     assert result.nfail == 1
+
+
+@pytest.mark.parametrize("method", [name for name in able("gradient") if name in SCIPY_METHODS and name != "TNC"])
+def test_after_a_bad_gradient_a_line_search_turns_back_and_a_trust_region_goes_on(method):
+    """TNC asks for gradients at other points than those it goes to."""
+    fun, values, gradients = Bowl(), [], []
+
+    def value(p):
+        values.append(flat(p))
+        return fun.value(flat(p))
+
+    def jac(p):
+        gradients.append((len(values), flat(p)))
+        return nest(fun.slope(flat(p)) * (math.nan if len(gradients) == 2 else 1.0))
+
+    minimize(value, X0, method=method, jac=jac, hess=hess if method in able("hess") else None)
+    known, bad = gradients[1]
+    step, following = bad - values[0], next(x for x in values[known:] if (x != bad).any())
+    gone = (following - values[0]) @ step / (step @ step)
+    assert gone > 1.0 if method in TRUST_REGIONS else 0.0 < gone < 1.0
 
 
 @pytest.mark.parametrize("method", EMBEDDED)
