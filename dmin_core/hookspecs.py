@@ -537,7 +537,8 @@ class SolverSpec:
         tol : float or None
             The user's ``tol``.
         callback : callable
-            To be called with the current ``x`` (n,), or an ``OptimizeResult`` that has it, once an iteration.
+            To be called once an iteration: with ``x`` (n,) if it is the point that was evaluated last, else with an
+            ``OptimizeResult`` of ``x`` and ``fun``.
         options : mapping
             The user's options: those that `describe` named, with the values that the user gave, and what dmin sees to,
             ``maxfun``, ``maxtime`` and ``disp``, where they were given.

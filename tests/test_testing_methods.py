@@ -1,6 +1,5 @@
 """The conformance kit finds what is wrong with a method, and says what it must do instead."""
 
-import math
 import re
 import sys
 import threading
@@ -422,13 +421,16 @@ FAULTS = {
     ),
     "callback with another's value": (
         (
-            calling_back(
-                lambda callback: lambda state: callback(OptimizeResult(x=state.x, fun=math.nextafter(state.fun, 0) - 1))
-            ),
+            calling_back(lambda callback: lambda state: callback(OptimizeResult(x=state.x, fun=state.fun + 1.0))),
             {},
         ),
         lambda kit, fixtures: kit.test_callback_gets_points_and_their_values(),
-        "planted must give the callback an x and, if it gives one, its value (off by 1, ",
+        "planted must call back with the x evaluated last, or with an OptimizeResult of x and fun: call 1 (off by ",
+    ),
+    "callback with a point that is yet to come": (
+        (calling_back(lambda callback: lambda state: callback(state.x + 0.1)), {}),
+        lambda kit, fixtures: kit.test_callback_gets_points_and_their_values(),
+        "planted must call back with the x evaluated last, or with an OptimizeResult of x and fun: call 1 (off by ",
     ),
     "callback at the start only": (
         (calling_back(calls_at_the_start_only), {}),
@@ -579,6 +581,17 @@ def test_skip_names_what_was_declared(declared, plant):
     }
     with pytest.raises(pytest.skip.Exception, match=rf"^Declares declares that runs .* \(`{declared}`\)"):
         checks[declared](Declares())
+
+
+def test_method_that_asks_for_gradients_alone_has_evaluated_its_answer(plant, monkeypatch):
+    def descent(problem, tol, callback, options):
+        x = problem.x0
+        while np.abs(g := problem.gradient(x)).max() > 1e-5:
+            x = x - g / 10
+        return {"x": x, "success": True, "status": 0, "message": "Done."}
+
+    plant(descent, together=False)
+    Checks().test_what_solve_returns_is_whole_and_true(monkeypatch)
 
 
 def test_answers_need_be_no_nearer_than_was_declared(plant):

@@ -23,8 +23,6 @@ class Between:
     ----------
     asked : list of (str, array, array)
         The name of each call, the very vector that it was given, and a copy of what the vector was then.
-    values : dict of bytes to float
-        What `value` said, by the bytes of the point.
     kept : dict of str to list of (array, array)
         What the method must not write into, and copies of what it was: ``x0``, ``bounds``, ``gradients``.
     report : object
@@ -35,7 +33,6 @@ class Between:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[str, np.ndarray, np.ndarray]] = []
-        self.values: dict[bytes, float] = {}
         self.kept: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         self.report: Any = None
         self.n = self.m = 0
@@ -53,7 +50,7 @@ class Between:
         def watched(
             name: str, problem: Any, tol: float | None, callback: Callable[[Any], Any], options: Mapping[str, Any]
         ) -> Any:
-            self.asked, self.values, self.kept = [], {}, {"x0": [], "bounds": [], "gradients": []}
+            self.asked, self.kept = [], {"x0": [], "bounds": [], "gradients": []}
             self.n, self.m = problem.n, getattr(problem, "m", 0)
             self._keep("x0", problem.x0)
             for side in problem.bounds or ():
@@ -69,8 +66,6 @@ class Between:
         def noting(x: np.ndarray, *more: np.ndarray) -> Any:
             self.asked.append((name, x, np.array(x)))
             answer = call(x, *more)
-            if name == "value":
-                self.values[np.array(x).tobytes()] = float(answer)
             if name == "gradient":
                 self._keep("gradients", answer)
             return answer

@@ -46,3 +46,8 @@ def derivatives(method: Method) -> dict[str, Any]:
     """
     given: dict[str, Any] = {"jac": slope} if method.gradient else {}
     return {**given, "hess": curvature} if method.hess or method.hessp else given
+
+
+def nest_of(x: np.ndarray) -> Nest:
+    """The nest that a vector (3,) stands for."""
+    return {"a": x[:2], "b": x[2]}
