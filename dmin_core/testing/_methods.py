@@ -98,13 +98,14 @@ class MethodTests:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Cross the checks with what the method can do; called by pytest."""
         able = self._described or Method(self.method)
+        chosen = [k for k in CHOSEN if able.bounds or CONSTRAINED[k].lower is None]
         second = able.hess or able.hessp
         functions = {"fun": True, "jac": able.gradient, "hess": second, "hessp": second, "callback": True}
         wanted: dict[str, Callable[[], Any]] = {
             "backend": lambda: self.backends or _backends_here(),
             "dtype": lambda: self.dtypes,
             "problem": lambda: [name for name, make in PROBLEMS.items() if able.bounds or make().bounds is None],
-            "constrained": lambda: [k for k in CHOSEN if able.bounds or CONSTRAINED[k].lower is None],
+            "constrained": lambda: chosen if able.constraints else CHOSEN[:1],
             "where": lambda: [name for name, used in functions.items() if used],
             "option": lambda: able.options,
             "ends": lambda: ENDS,
