@@ -1,5 +1,6 @@
 """The conformance kit finds what is wrong with a method, and says what it must do instead."""
 
+import contextlib
 import re
 import sys
 import threading
@@ -50,7 +51,9 @@ def sound(problem, tol, callback, options):
         bounds=None if problem.bounds is None else np.transpose(problem.bounds),
         constraints=constraints,
         callback=callback,
-        options={name: options[name] for name in ABILITIES["options"] if name in options and name != constraints},
+        options={
+            name: options[name] for name in (("maxiter",) if constraints else ("gtol", "maxiter")) if name in options
+        },
     )
     names = {"x": np.asarray, "fun": float, "success": bool, "status": int, "message": str, "nit": int}
     return {name: kind(report.get(name, 0)) for name, kind in names.items()}  # without a status where all is fixed
@@ -191,6 +194,31 @@ def lost_where_undefined(problem, tol, callback, options):
         return {"x": problem.x0, "success": False, "status": 3, "message": "Lost."}
 
 
+def goes_on(*given):
+    """After an exception, which it does let through."""
+    try:
+        return sound(*given)
+    except BaseException:
+        with contextlib.suppress(BaseException):
+            given[0].value(given[0].x0 + 0.5)
+        raise
+
+
+def spoils_its_points(*given):
+    """When it ends."""
+    points = []
+
+    def value(x):
+        points.append(x)
+        return given[0].value(x)
+
+    try:
+        return sound(altered(given[0], value=value), *given[1:])
+    finally:
+        for x in points:
+            x.fill(0.0)
+
+
 def in_one_buffer(problem):
     buffer = np.empty(problem.n)
 
@@ -299,6 +327,11 @@ FAULTS = {
         lambda kit, fixtures: kit.test_constrained_answers_are_found(7),
         "planted must keep to the constraints of problem 7 (",
     ),
+    "too rough an answer within constraints": (
+        (lambda *given: {**sound(*given[:3], {"maxiter": 2}), "success": True}, {"constraints": True}),
+        lambda kit, fixtures: kit.test_constrained_answers_are_found(43),
+        "planted must come near the least value of problem 43, and must not claim success where it is not; it says: '",
+    ),
     "one variable taken for none": (
         (over(lambda problem: {"bounds": (problem.x0, problem.x0)} if problem.n == 1 else {}), {}),
         lambda kit, fixtures: kit.test_one_variable_is_enough(),
@@ -339,6 +372,18 @@ FAULTS = {
         lambda kit, fixtures: kit.test_where_all_bounds_are_equal_the_start_is_the_answer(),
         "planted must return the start where all bounds are equal",
     ),
+    "nothing evaluated where all is fixed": (
+        (
+            lambda problem, *given: (
+                {"x": problem.x0, "success": True, "status": 0, "message": "Fixed."}
+                if problem.bounds and (problem.bounds[0] == problem.bounds[1]).all()
+                else sound(problem, *given)
+            ),
+            {},
+        ),
+        lambda kit, fixtures: kit.test_where_all_bounds_are_equal_the_start_is_the_answer(),
+        "planted must evaluate it (to the last bit)\n  got:      nan",
+    ),
     "an outcome made of maxfun": (
         (swallows, {}),
         lambda kit, fixtures: kit.test_maxfun_stops_at_that_evaluation(7),
@@ -373,6 +418,11 @@ FAULTS = {
         (renames, {}),
         lambda kit, fixtures: kit.test_exceptions_come_through("fun"),
         "planted must let through, as it is, what `fun` raises at call 1 (carry it around compiled code)",
+    ),
+    "evaluations after an exception": (
+        (goes_on, {}),
+        lambda kit, fixtures: kit.test_exceptions_come_through("fun"),
+        "planted must not call `fun` again after it raised",
     ),
     "exceptions swallowed": (
         (calling_back(swallows_of_the_callback), {}),
@@ -413,6 +463,16 @@ FAULTS = {
         (first(lambda problem: problem.bare_value(np.array([1.0, -1.0, 0.5]))), {}),
         lambda kit, fixtures: kit.test_result_is_the_best_point(),
         "planted must evaluate by `problem.value` and `problem.gradient` alone, so that dmin sees all: the least",
+    ),
+    "points spoilt at the end": (
+        (spoils_its_points, {}),
+        lambda kit, fixtures: kit.test_result_is_the_best_point(),
+        "planted must leave its points as they were (`private_x`): the best one has another value",
+    ),
+    "points spoilt when it is stopped": (
+        (spoils_its_points, {}),
+        lambda kit, fixtures: kit.test_stop_iteration_in_the_callback_stops(),
+        "planted must leave its points as they were when it is stopped (`private_x`): the best one has another value",
     ),
     "no callback": (
         (calling_back(lambda callback: lambda state: None), {}),
