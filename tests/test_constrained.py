@@ -318,6 +318,20 @@ def test_where_differences_become_central_those_of_the_constraints_do_so_too():
     assert central[1] == forward[1]
 
 
+def test_a_value_that_is_not_finite_is_told_as_one_that_violates_its_limits_by_more_than_any():
+    """The others beside it as they are. Rows without a limit on one side violate that on the other."""
+    rows = (np.array([each, 5.0, each, each]) for each in (1.0, math.nan, math.inf))
+    problem, x = asked(NonlinearConstraint(lambda p: next(rows), [0.0, 0.0, -np.inf, 2.0], [np.inf, 1.0, 3.0, 2.0]))
+    np.testing.assert_array_equal(problem.constraint_values(x), [1.0, 5.0, 1.0, 1.0])
+    for step in (0.1, 0.2):
+        told = problem.constraint_values(x + step)
+        assert told[1] == 5.0
+        assert told[0] <= -10.0 * 4.0
+        assert 3.0 + 10.0 * 4.0 <= told[2] < math.inf
+        assert 10.0 * 4.0 <= abs(told[3] - 2.0) < math.inf
+    np.testing.assert_array_equal(problem.violations(np.array([math.nan, 0.5, -math.inf, 3.0])), [np.inf, 0, np.inf, 1])
+
+
 def test_a_row_of_a_jacobian_that_is_not_finite_is_told_as_it_last_was():
     rows = iter([[math.nan], [2.0], [math.inf]])
     problem, x = asked(NonlinearConstraint(lambda p: p, 0, 9, jac=lambda p: np.array([next(rows)])))
