@@ -212,6 +212,33 @@ def test_half_precision_leaves_have_a_solver_in_single(method):
     np.testing.assert_allclose(result.x.astype(float), 1.0, atol=2e-3)
 
 
+@pytest.mark.parametrize("bounds", [None, (-1.5, 0.9)], ids=["free", "bounded"])
+@pytest.mark.parametrize("method", EVERY)
+def test_large_leaves_that_are_handed_over_by_themselves_change_nothing(method, bounds, monkeypatch, chained):
+    """Some backends have it so: the sums that decide are over all of them."""
+    fun, far = chained(12, leaves=3)
+    x0 = {name: 0.5 * leaf for name, leaf in far.items()}
+    if method == "device-bfgs":
+        bounds = None
+
+    def run():
+        second = {"hessp": products} if method == "device-newton-cg" else {}
+        return minimize(fun, x0, jac=True, method=method, bounds=bounds, **second)
+
+    def products(x, p):
+        step = 1e-6
+        ahead, behind = (fun({name: x[name] + sign * step * p[name] for name in x})[1] for sign in (1, -1))
+        return {name: (ahead[name] - behind[name]) / (2 * step) for name in x}
+
+    alone = run()
+    monkeypatch.setattr(get_backend("numpy"), "own_array", lambda size, like: size > 3)
+    apart = run()
+    assert alone.success
+    assert apart.success
+    assert apart.fun == pytest.approx(alone.fun, rel=1e-6, abs=1e-9)
+    np.testing.assert_allclose(apart.history.fun[:12], alone.history.fun[:12], rtol=1e-6)
+
+
 @pytest.mark.parametrize("method", EVERY)
 def test_tol_is_gtol_and_ftol_where_there_is_one(method, posed):
     fun, x0, given = posed("numpy")
