@@ -23,6 +23,7 @@ from dmin_core import (
     get_backend,
     minimize,
 )
+from dmin_core._checkpoint import CLOCK, KINDS
 from dmin_core._logfile import HEAD, LONG, PREFIX, LogFile, Record, checksum, digest, fingerprint
 from dmin_core.solvers import SCIPY_METHODS
 from dmin_core.testing.problems import flat, rosenbrock
@@ -678,6 +679,14 @@ def test_a_file_that_may_not_be_written_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("dmin_core._logfile.os.open", refuse)
     with pytest.raises(CheckpointError, match=r"cannot be opened for writing: .*Permission denied"):
         write(tmp_path / "run.dmin")
+
+
+def test_answers_of_one_number_in_the_file_are_of_one_kind():
+    """Or the answer to one question would be taken for that to another."""
+    names = {}
+    for number, name in KINDS.values():
+        assert names.setdefault(number, name) == name
+    assert CLOCK not in names
 
 
 # Two runs on one file -------------------------------------------------------------------------------------
