@@ -8,8 +8,12 @@ Nocedal and Wright (2006), "Numerical Optimization", algorithm 4.1, whose consta
 product and the evaluation stand in one place each, so that the objective is traced once for either; and the path of
 conjugate gradients is part of the state, so that a stretch may end in its middle.
 
-**What it costs where Python runs the loop**: beside `fun` and its products, some fifteen of the framework's operations
-and one read of five numbers a product; as many, and one read of six, an evaluation. With bounds one operation more a
+**Units.** Paths and regions are those of variables in units of their own, in which what products have shown of their
+curvatures is alike (`scaling`): the step is ``units * z``, and the Hessian of which a path is told multiplies by units,
+by H, and by units again. Lengths are those of z. The first path is in the variables as they are.
+
+**What it costs where Python runs the loop**: beside `fun` and its products, some thirty of the framework's operations
+and one read of six numbers a product; forty, and one read of seven, an evaluation. With bounds one operation more a
 product, twenty more an evaluation, and one more read of one number.
 
 **Near the precision limit** the change of the value is noise, and the ratio of it to the model's change would shrink
@@ -31,9 +35,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import line_search, truncated_cg
+from . import line_search, scaling, truncated_cg
 from .descent import EVALUATIONS, FAILED, GRADIENT, ITERATIONS, RESOLUTION, RUNNING, START
-from .points import Point, Vectors, add, multiply, negate, scale, step, subtract
+from .points import Point, Vectors, add, divide, multiply, negate, scale, step, subtract
+from .scaling import Shown
 from .truncated_cg import CHECKING, ENDED, SOLVED, Subproblem
 
 POOR, GOOD = 0.25, 0.75
@@ -71,12 +76,12 @@ class Trial(NamedTuple):
     x, g : point
     free : point, or ()
         1 for the variables that are free there, 0 for those held at a bound; () without bounds.
-    f, gg, free_gg, largest : scalar
-        Value; ‖g‖², that over the free variables; the largest number of the projected gradient.
+    f, gg, largest : scalar
+        Value; ‖g‖²; the largest number of the projected gradient.
     slope, slope_there : scalar
         Derivatives along the step, at its two ends.
     length : scalar
-        Of the step.
+        Of the step in its units.
     """
 
     x: Point
@@ -84,7 +89,6 @@ class Trial(NamedTuple):
     free: Point
     f: Any
     gg: Any
-    free_gg: Any
     largest: Any
     slope: Any
     slope_there: Any
@@ -97,8 +101,12 @@ class State(NamedTuple):
     Attributes
     ----------
     path : Subproblem
+    shown : Shown
+        What products have shown of the variables' curvatures.
+    units : point
+        Those of the path.
     x, g, free : point
-    f, gg, free_gg, largest : scalar
+    f, gg, largest : scalar
         As a `Trial` has them, of the point where the run is.
     hope : scalar
         The most that trials in vain promised to gain from here.
@@ -108,12 +116,13 @@ class State(NamedTuple):
     """
 
     path: Subproblem
+    shown: Shown
+    units: Point
     x: Point
     g: Point
     free: Point
     f: Any
     gg: Any
-    free_gg: Any
     largest: Any
     hope: Any
     lowest: tuple[Any, ...]
@@ -178,18 +187,19 @@ class NewtonCg:
         x : point
         zeros : point
         work : tuple of arrays
-            Three points of zeros, each in memory of its own.
+            Five points of zeros and one of ones, each in memory of its own.
         """
         a, k = self.a, len(x)
         zero, none = a.number(0.0), a.count(0)
-        points = (work[:k], work[k : 2 * k], work[2 * k :])
-        path = Subproblem(*points, *(zero,) * 6, a.truth(False), none, a.count(SOLVED), none)
+        z, r, d, products, squares, units = (work[i : i + k] for i in range(0, 6 * k, k))
+        path = Subproblem(z, r, d, *(zero,) * 6, a.truth(False), none, a.count(SOLVED), none)
         free = zeros if self.bounded else ()
         lowest = () if a.eager else (x, zeros, zero)
         return State(
             path,
+            *(scaling.begin(products, squares, zero), units),
             *(x, zeros, free),
-            *(zero, zero, zero, zero, a.number(-1.0)),
+            *(zero, zero, zero, a.number(-1.0)),
             lowest,
             *(none, none, none, none, none),
         )
@@ -223,29 +233,45 @@ class NewtonCg:
 
     def _solve(self, state: State, limits: Limits) -> State:
         def goes_on(carried: Any) -> Any:
-            path, nhev = carried
+            path, _, nhev = carried
             return (path.phase != SOLVED) & (nhev < limits.until_product)
 
         def body(carried: Any) -> Any:
-            path, nhev = carried
-            path = self._advance(state, path, limits)
+            path, shown, nhev = carried
+            path, shown = self._advance(state, path, shown, limits)
             if self.bounded:
                 path = self.branch(path.phase == ENDED, self._close, lambda _, path: path, (state, path))
-            return path, nhev + 1
+            return path, shown, nhev + 1
 
-        path, nhev = self.loop(goes_on, body, (state.path, state.nhev))
-        return state._replace(path=path, nhev=nhev)
+        path, shown, nhev = self.loop(goes_on, body, (state.path, state.shown, state.nhev))
+        return state._replace(path=path, shown=shown, nhev=nhev)
 
-    def _advance(self, state: State, path: Subproblem, limits: Limits) -> Subproblem:
+    def _advance(self, state: State, path: Subproblem, shown: Shown, limits: Limits) -> tuple[Subproblem, Shown]:
         """One product, and what follows from it."""
-        a, dot = self.a, self.vectors.dot
-        h = self.product(state.x, path.d, state.g)
+        along = multiply(state.units, path.d)
+        h = self.product(state.x, along, state.g)
         if self.bounded:
             h = multiply(state.free, h)
-        r, d = path.r, path.d
-        rd, rr, dh, rh, hh = self.read([dot(r, d), dot(r, r), dot(d, h), dot(r, h), dot(h, h)])
-        if a.eager and not a.isfinite(dh + rh + hh):
+        shown, numbers, h = self._see(state, path, shown, along, h)
+        return self._follow(state, path, h, numbers, limits), shown
+
+    def _see(
+        self, state: State, path: Subproblem, shown: Shown, along: Point, there: Point
+    ) -> tuple[Shown, list[Any], Point]:
+        """What a product shows, the inner products with it, and the product in the path's units."""
+        a, dot, r, d = self.a, self.vectors.dot, path.r, path.d
+        h = multiply(state.units, there)
+        *numbers, size = self.read([dot(r, d), dot(r, r), dot(d, h), dot(r, h), dot(h, h), dot(there, there)])
+        _, rr, dh, rh, hh = numbers
+        finite = a.isfinite(dh + rh + hh)
+        if a.eager and not finite:
             self.product.spoilt()  # type: ignore[attr-defined]  # where Python runs the loop it is `Products`
+        # Along what bounds left of a step, ‖d‖² is not the path's.
+        dd = a.pick(path.phase == CHECKING, a.number(0.0), a.pick(path.count == 0, rr, path.dd))
+        return scaling.show(self.xp, a, shown, along, there, size, dd), numbers, h
+
+    def _follow(self, state: State, path: Subproblem, h: Point, numbers: list[Any], limits: Limits) -> Subproblem:
+        a, (rd, rr, dh, rh, hh) = self.a, numbers
         after, move = truncated_cg.advance(a, path, rd, rr, dh, rh, hh, limits.longest)
         if not self.bounded:
             after = after._replace(phase=a.count(a.pick(after.phase == ENDED, SOLVED, after.phase)))
@@ -271,20 +297,21 @@ class NewtonCg:
         z, r = step(path.z, t, path.d), step(path.r, t, h)
         return path._replace(z=z, r=r, d=subtract(scale(beta, path.d), r))
 
-    def _begin_path(self, z: Point, g: Point, free: Point, gg: Any, radius: Any, refused: Any) -> Subproblem:
-        """The path before its first product; ``z`` is any point whose arrays are finite."""
-        r = multiply(free, g) if self.bounded else g
-        return truncated_cg.begin(self.a, scale(0.0, z), r, negate(r), gg, radius, refused)
+    def _begin_path(self, units: Point, g: Point, free: Point, radius: Any, refused: Any) -> Subproblem:
+        """The path before its first product."""
+        r = multiply(units, multiply(free, g) if self.bounded else g)
+        return truncated_cg.begin(self.a, scale(0.0, units), r, negate(r), radius, refused)
 
     # -- bounds ---------------------------------------------------------------------------------------------
 
     def _close(self, state: State, path: Subproblem) -> Subproblem:
         """The end of a path: whether bounds cut the step short, so that the model has to be asked again."""
-        a, vectors = self.a, self.vectors
-        ahead = add(state.x, path.z)
+        a, vectors, units = self.a, self.vectors, state.units
+        ahead = add(state.x, multiply(units, path.z))
         there = vectors.project(ahead)
         (cut,) = self.read([vectors.differ(ahead, there)])
-        checking = path._replace(r=state.g, d=subtract(there, state.x), phase=a.count(CHECKING))
+        r, d = multiply(units, state.g), divide(subtract(there, state.x), units)
+        checking = path._replace(r=r, d=d, phase=a.count(CHECKING))
         chosen: Subproblem = a.choose(cut, checking, path._replace(phase=a.count(SOLVED)))
         return chosen
 
@@ -292,7 +319,7 @@ class NewtonCg:
         """A path in a smaller region."""
         a = self.a
         radius = SHRINK * a.minimum(path.radius, a.sqrt(path.zz))
-        return self._begin_path(state.x, state.g, state.free, state.free_gg, radius, path.refused + 1)
+        return self._begin_path(state.units, state.g, state.free, radius, path.refused + 1)
 
     # -- the trial ------------------------------------------------------------------------------------------
 
@@ -300,7 +327,8 @@ class NewtonCg:
         """Evaluate at the end of the step, and decide by what is found there."""
         a, path = self.a, state.path
         first = state.nfev == 0
-        trial = self._try(state)
+        units = scaling.find_units(self.xp, a, state.shown)
+        trial, widest = self._try(state, units)
         log = self.record(log, trial)
         nfev = state.nfev + 1
         nit = state.nit + a.pick(first, 0, 1)
@@ -315,7 +343,8 @@ class NewtonCg:
         still = a.negate(taken)
         vain = a.count(a.pick(taken, 0, state.vain + 1))
         radius = _resize(a, path, a.pick(taken, ratio, a.number(-1.0)), trial.length, limits.largest_radius)
-        radius = a.pick(first, limits.radius, radius)
+        # In units of up to `widest`, so long may z be lest a step be longer than asked for.
+        radius = a.minimum(a.pick(first, limits.radius, radius), limits.largest_radius / widest)
 
         flat = a.negate(a.abs(trial.slope) > noise)
         why = a.pick(nit >= limits.maxiter, ITERATIONS, RUNNING)
@@ -331,17 +360,20 @@ class NewtonCg:
         if not a.eager:
             lower = first | (finite & (trial.f < lowest[2]))
             lowest = a.choose(lower, (trial.x, trial.g, trial.f), lowest)
-        here = (state.x, state.g, state.free, state.f, state.gg, state.free_gg, state.largest)
-        there = (trial.x, trial.g, trial.free, trial.f, trial.gg, trial.free_gg, trial.largest)
-        x, g, free, f, gg, free_gg, largest = a.choose(taken, there, here)
-        path = self._begin_path(x, g, free, free_gg, radius, a.count(0))
+        here = (state.x, state.g, state.free, state.f, state.gg, state.largest)
+        there = (trial.x, trial.g, trial.free, trial.f, trial.gg, trial.largest)
+        x, g, free, f, gg, largest = a.choose(taken, there, here)
+        path = self._begin_path(units, g, free, radius, a.count(0))
+        shown = scaling.fade(state.shown)
         return State(
-            path, x, g, free, f, gg, free_gg, largest, hope, lowest, vain, nfev, state.nhev, nit, a.count(why)
+            *(path, shown, units, x, g, free),
+            *(f, gg, largest, hope, lowest, vain, nfev, state.nhev, nit, a.count(why)),
         ), log
 
-    def _try(self, state: State) -> Trial:
+    def _try(self, state: State, units: Point) -> tuple[Trial, Any]:
+        """Evaluate; and the largest of the next path's units, which is read with that."""
         a, vectors, dot = self.a, self.vectors, self.vectors.dot
-        s = state.path.z
+        s = multiply(state.units, state.path.z)
         x = add(state.x, s)
         if self.bounded:
             x = vectors.project(x)
@@ -350,13 +382,12 @@ class NewtonCg:
         span, free, more = g, (), []
         if self.bounded:
             span = subtract(vectors.project(subtract(x, g)), x)
-            free = vectors.free(x, g)
-            kept = multiply(free, g)
-            more = [dot(s, s), dot(kept, kept)]
-        scalars = [dot(state.g, s), dot(g, s), dot(g, g), *vectors.extremes(span), *more]
-        f, slope, slope_there, gg, top, bottom, *more = self.read([value, *scalars])
-        ss, free_gg = more if self.bounded else (state.path.zz, gg)
-        return Trial(x, g, free, f, gg, free_gg, a.maximum(top, -bottom), slope, slope_there, a.sqrt(ss))
+            free, z = vectors.free(x, g), divide(s, state.units)
+            more = [dot(z, z)]
+        scalars = [dot(state.g, s), dot(g, s), dot(g, g), *vectors.extremes(span), vectors.greatest(units), *more]
+        f, slope, slope_there, gg, top, bottom, widest, *more = self.read([value, *scalars])
+        (zz,) = more or (state.path.zz,)
+        return Trial(x, g, free, f, gg, a.maximum(top, -bottom), slope, slope_there, a.sqrt(zz)), widest
 
 
 ALIKE = 0.25

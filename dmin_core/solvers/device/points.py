@@ -47,8 +47,11 @@ class Vectors:
         """The largest number and the least: two reductions, and no array of absolute values."""
         if len(u) == 1:
             return self.largest(u[0]), self.least(u[0])
-        top = functools.reduce(self.xp.maximum, [self.largest(array) for array in u])
-        return top, functools.reduce(self.xp.minimum, [self.least(array) for array in u])
+        return self.greatest(u), functools.reduce(self.xp.minimum, [self.least(array) for array in u])
+
+    def greatest(self, u: Point) -> Any:
+        """The largest number."""
+        return functools.reduce(self.xp.maximum, [self.largest(array) for array in u])
 
     def project(self, x: Point) -> Point:
         """The nearest point within the bounds."""
@@ -102,6 +105,11 @@ def subtract(u: Point, v: Point) -> Point:
 def multiply(u: Point, v: Point) -> Point:
     """Number by number."""
     return tuple([a * b for a, b in zip(u, v, strict=True)])
+
+
+def divide(u: Point, v: Point) -> Point:
+    """Number by number."""
+    return tuple([a / b for a, b in zip(u, v, strict=True)])
 
 
 def scale(t: Any, u: Point) -> Point:

@@ -120,7 +120,9 @@ def run_newton_cg(
         until_product=count(MANY),
     )
     try:
-        state = loop.run((*device.zeros(), *device.zeros(), *device.zeros()), limits, _notifier(device, callback))
+        ones = [array + 1.0 for array in device.zeros()]
+        work = (*(array for _ in range(5) for array in device.zeros()), *ones)
+        state = loop.run(work, limits, _notifier(device, callback))
     finally:
         device.conclude()
     return _tell(device, state, given, {**MESSAGES, descent.FAILED: NO_STEP})

@@ -44,7 +44,7 @@ class Subproblem(NamedTuple):
     gain : scalar
         How far the model has fallen.
     goal : scalar
-        ‖r‖² at which to end.
+        ‖r‖² at which to end, once the first product is there.
     radius : scalar
         Δ.
     edge : bool
@@ -85,11 +85,11 @@ def goal(a: Any, gg: Any) -> Any:
     return a.maximum(forcing * forcing, a.number(a.coarsest)) * gg
 
 
-def begin(a: Any, z: Point, r: Point, d: Point, gg: Any, radius: Any, refused: Any) -> Subproblem:
-    """The path before its first product, where r = g, d = -g and ``gg`` = ‖g‖²."""
+def begin(a: Any, z: Point, r: Point, d: Point, radius: Any, refused: Any) -> Subproblem:
+    """The path before its first product, where r = g and d = -g; ‖g‖² is read with that."""
     zero, none = a.number(0.0), a.count(0)
     phase = a.count(SOLVING)
-    return Subproblem(z, r, d, zero, zero, gg, zero, goal(a, gg), radius, a.truth(False), none, phase, refused)
+    return Subproblem(z, r, d, zero, zero, zero, zero, zero, radius, a.truth(False), none, phase, refused)
 
 
 def advance(
@@ -106,7 +106,8 @@ def advance(
     longest : int
         Iterations there may be.
     """
-    zz, zd, dd, radius = path.zz, path.zd, path.dd, path.radius
+    zz, zd, radius, first = path.zz, path.zd, path.radius, path.count == 0
+    dd, enough = a.pick(first, rr, path.dd), a.pick(first, goal(a, rr), path.goal)
     finite, none = a.isfinite(dh + rh + hh), a.number(0.0)
     curved = finite & (dh > 0.0)
     downwards = rd < 0.0
@@ -114,18 +115,19 @@ def advance(
     inside = curved & downwards & (zz + 2.0 * alpha * zd + alpha * (alpha * dd) < radius * radius)
     reach = _to_boundary(a, zz, zd, dd, radius)
     # Past a product that is not finite nothing is known of the model but its slope.
-    outside = a.pick(downwards & (finite | (path.count == 0)), reach, none)
+    outside = a.pick(downwards & (finite | first), reach, none)
     t = a.pick(inside, alpha, outside)
     gain = -t * (rd + 0.5 * t * a.pick(finite, dh, none))
     left = a.maximum(rr + 2.0 * t * rh + t * (t * hh), none)
     beta = a.pick(inside, a.maximum(a.ratio(rh + t * hh, dh), none), none)
     count = path.count + 1
-    ended = a.negate(inside) | (left <= path.goal) | (count >= longest) | (gain <= a.coarsest * path.gain)
+    ended = a.negate(inside) | (left <= enough) | (count >= longest) | (gain <= a.coarsest * path.gain)
     return path._replace(
         zz=a.maximum(zz + 2.0 * t * zd + t * (t * dd), none),
         zd=beta * (zd + t * dd),
         dd=left + beta * beta * dd,
         gain=path.gain + gain,
+        goal=enough,
         edge=a.negate(inside) & (t > 0.0),
         count=count,
         phase=a.count(a.pick(ended, ENDED, SOLVING)),

@@ -122,12 +122,15 @@ def test_time_runs_out_before_a_product_too():
     """As it must where one path takes a thousand of them."""
     clock = [0.0]
 
+    def string(x):
+        return 2.0 * x - np.concatenate([x[1:], [0.0]]) - np.concatenate([[0.0], x[:-1]])
+
     def hessp(x, p):
         clock[0] += 1
-        return np.arange(1.0, 301.0) ** 3 * p
+        return string(p)
 
     def fun(x):
-        return 0.5 * np.sum(np.arange(1.0, 301.0) ** 3 * x**2), np.arange(1.0, 301.0) ** 3 * x
+        return 0.5 * x @ string(x), string(x)
 
     import dmin_core._problem as module
 
@@ -329,15 +332,15 @@ def test_products_and_evaluations_are_read_once(monkeypatch):
     fun, hessp, x0 = chained(40)
     # NumPy's float64 scalars are Python's, which nobody needs to read.
     result = minimize(fun, x0.astype(np.float32), jac=True, hessp=hessp, method=METHOD)
-    assert reads.count((5,)) == result.nhev
-    assert reads.count((5,)) + reads.count((6,)) == result.nhev + result.nfev
+    assert reads.count((6,)) == result.nhev
+    assert reads.count((6,)) + reads.count((7,)) == result.nhev + result.nfev
     # x0 at the door; the first two gradients, which are looked at; the answer and its gradient.
     assert len(reads) - result.nhev - result.nfev <= 6
 
 
 @pytest.mark.parametrize("bounds", [None, (-5.0, 5.0)], ids=["free", "bounded"])
 def test_operations_do_not_grow_with_leaves(bounds):
-    """As the documentation says: some fifteen a product and as many a trial, beside those of `fun` and its copies."""
+    """As the documentation says: some thirty a product and forty a trial, beside those of `fun` and its copies."""
     torch = pytest.importorskip("torch", reason="counts the operations that PyTorch dispatches")
     from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
@@ -375,7 +378,7 @@ def test_operations_do_not_grow_with_leaves(bounds):
     one = each(1)
     # Each leaf is split off and laid back: four times, for what `fun` and `hessp` are given and return.
     assert each(30) - one <= 29 * 12
-    assert one <= (80 if bounds else 50)
+    assert one <= (110 if bounds else 75)
 
 
 # -- bounds -----------------------------------------------------------------------------------------------
@@ -661,7 +664,7 @@ def test_a_region_too_small_to_move_in_is_no_success():
 @pytest.mark.parametrize("t", [0.01, 0.7, 2.0, 30.0])
 def test_a_trial_promises_what_a_quadratic_has_or_half_its_slopes_where_it_is_none(t):
     """By 3 (t - 0.7)², whose slope at 0 is -4.2 and whose minimum is 1.47 lower; as in a line search."""
-    host, nothing = Host(2.0**-52), ((), (), (), 0.0, 0.0, 0.0, 0.0)
+    host, nothing = Host(2.0**-52), ((), (), (), 0.0, 0.0, 0.0)
     slope = -4.2 * t
     trial = Trial(*nothing, slope, 6.0 * (t - 0.7) * t, t)
     fall = 1.47 - 3.0 * (t - 0.7) ** 2

@@ -1,8 +1,12 @@
 """The path of conjugate gradients ends where Steihaug's and Toint's does, and says truly what it gained."""
 
+import contextlib
+from unittest import mock
+
 import numpy as np
 import pytest
 
+from dmin_core.solvers.device import truncated_cg
 from dmin_core.solvers.device.arithmetic import Host
 from dmin_core.solvers.device.truncated_cg import ENDED, SOLVING, advance, begin
 
@@ -19,12 +23,12 @@ def spd(n=N, condition=100.0, seed=0):
 def follow(hessian, g, radius, longest=1000, eps=EPS, goal=None):
     """The step, the path at its end and the model along it."""
     a = Host(eps)
-    path = begin(a, np.zeros_like(g), g.copy(), -g, float(g @ g), radius, 0)
-    path = path if goal is None else path._replace(goal=goal)
+    path = begin(a, np.zeros_like(g), g.copy(), -g, radius, 0)
     model = [0.0]
     while path.phase == SOLVING:
         z, r, d, h = path.z, path.r, path.d, hessian @ path.d
-        path, move = advance(a, path, r @ d, r @ r, d @ h, r @ h, h @ h, longest)
+        with contextlib.nullcontext() if goal is None else mock.patch.object(truncated_cg, "goal", return_value=goal):
+            path, move = advance(a, path, r @ d, r @ r, d @ h, r @ h, h @ h, longest)
         r = r + move.t * h
         path = path._replace(z=z + move.t * d, r=r, d=move.beta * d - r)
         model.append(float(g @ path.z + 0.5 * path.z @ hessian @ path.z))
