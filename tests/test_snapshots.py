@@ -537,6 +537,8 @@ xp = host.namespace(host.from_numpy(np.zeros(1), None))
 fun, x0, _ = problem.pose(xp, lambda values: host.from_numpy(np.array(values, dtype="float32"), None))
 given = {} if host.exact_gradient else {"jac": problem.gradient}
 options = {name: 0.0 for name in ("ftol", "gtol") if name in methods()[method].options}
+if method == "device-newton-cg":  # which is through in ten iterations otherwise
+    options |= {"initial_trust_radius": 0.03, "max_trust_radius": 0.03}
 
 def run(kept):
     # Watched, so that a compiled stretch is one iteration, and is killed somewhere.

@@ -64,7 +64,11 @@ def test_the_path_is_that_of_scipy_over_the_flat_vector(method, tol):
     theirs = {"jac": rosen_der, "hess": rosen_hess}
     result = minimize(fun, X0, method=method, tol=tol, **ours)
     expected = scipy_minimize(rosen, FLAT, method=method, tol=tol, **{name: theirs[name] for name in ours})
-    np.testing.assert_allclose(flat(result.x), expected.x, rtol=1e-9)
+    if result.fun == pytest.approx(expected.fun, rel=1e-9):
+        np.testing.assert_allclose(flat(result.x), expected.x, rtol=1e-9)
+    else:  # before SciPy 1.16 it returns its last point, which may not be its best
+        assert (method, tol, result.nfev) == ("COBYLA", 0.03, expected.nfev)
+        assert result.fun < expected.fun
     assert result.success == expected.success
     assert result.nit == expected.get("nit", result.nit)
     assert result.nfev <= expected.nfev
