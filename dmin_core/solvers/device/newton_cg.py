@@ -14,7 +14,7 @@ by H, and by units again. Lengths are those of z. The first path is in the varia
 
 **What it costs where Python runs the loop**: beside `fun` and its products, some thirty of the framework's operations
 and one read of six numbers a product; forty, and one read of seven, an evaluation. With bounds one operation more a
-product, twenty more an evaluation, and one more read of one number.
+product, some thirty-five more an evaluation, and one more read of one number.
 
 **Near the precision limit** the change of the value is noise, and the ratio of it to the model's change would shrink
 the region for nothing. There the change is taken from the slopes at both ends instead, as in `line_search` (Hager and
@@ -267,7 +267,7 @@ class NewtonCg:
         if a.eager and not finite:
             self.product.spoilt()  # type: ignore[attr-defined]  # where Python runs the loop it is `Products`
         # Along what bounds left of a step, ‖d‖² is not the path's.
-        dd = a.pick(path.phase == CHECKING, a.number(0.0), a.pick(path.count == 0, rr, path.dd))
+        dd = a.pick(path.phase == CHECKING, a.number(0.0), truncated_cg.square(a, path, rr))
         return scaling.show(self.xp, a, shown, along, there, size, dd), numbers, h
 
     def _follow(self, state: State, path: Subproblem, h: Point, numbers: list[Any], limits: Limits) -> Subproblem:
@@ -327,7 +327,7 @@ class NewtonCg:
         """Evaluate at the end of the step, and decide by what is found there."""
         a, path = self.a, state.path
         first = state.nfev == 0
-        units = scaling.find_units(self.xp, a, state.shown)
+        units = scaling.find_units(self.vectors, a, state.shown)
         trial, widest = self._try(state, units)
         log = self.record(log, trial)
         nfev = state.nfev + 1

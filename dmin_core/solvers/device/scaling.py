@@ -25,10 +25,9 @@ radius means what it meant before. What it gains is in benchmarks/RESULTS.md.
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
-from .points import Point, multiply, scale, sum_of
+from .points import Point, Vectors, multiply, scale, sum_of
 
 FLOOR = 1e-6
 """The least that a curvature counts for, over the largest: a variable without any would be given the whole region."""
@@ -89,16 +88,17 @@ def fade(shown: Shown) -> Shown:
     return Shown(scale(KEPT, shown.products), scale(KEPT, shown.squares), *numbers)
 
 
-def find_units(xp: Any, a: Any, shown: Shown) -> Point:
+def find_units(vectors: Vectors, a: Any, shown: Shown) -> Point:
     """The units, positive; 1 for variables of which nothing was shown, and where nothing is curved."""
+    xp = vectors.xp
     # A variable that has long not moved, or hardly at all beside others: of that little rounding may be the most.
     least = a.eps**4
     signed = tuple([p / (q + least) for p, q in zip(shown.products, shown.squares, strict=True)])
     explained = sum_of(map(xp.sum, multiply(shown.products, signed))) / (shown.total + least)
     power = _power(xp, a, explained, a.ratio(shown.weight * shown.weight, shown.weight_squared))
-    sizes = [xp.abs(each) for each in signed]
+    sizes = tuple([xp.abs(each) for each in signed])
     known = tuple([xp.astype(q > least, q.dtype) for q in shown.squares])
-    floor = FLOOR * functools.reduce(xp.maximum, map(xp.max, sizes)) + least
+    floor = FLOOR * vectors.greatest(sizes) + least
     logs = tuple([xp.log(xp.maximum(size, floor)) for size in sizes])
     mean = sum_of(map(xp.sum, multiply(known, logs))) / (sum_of(map(xp.sum, known)) + least)
     return tuple([xp.exp(power * one * (mean - log)) for one, log in zip(known, logs, strict=True)])

@@ -92,6 +92,11 @@ def begin(a: Any, z: Point, r: Point, d: Point, radius: Any, refused: Any) -> Su
     return Subproblem(z, r, d, zero, zero, zero, zero, zero, radius, a.truth(False), none, phase, refused)
 
 
+def square(a: Any, path: Subproblem, rr: Any) -> Any:
+    """‖d‖², by ``rr`` = ‖r‖² where the path begins, since d is -r there."""
+    return a.pick(path.count == 0, rr, path.dd)
+
+
 def advance(
     a: Any, path: Subproblem, rd: Any, rr: Any, dh: Any, rh: Any, hh: Any, longest: Any
 ) -> tuple[Subproblem, Move]:
@@ -107,7 +112,7 @@ def advance(
         Iterations there may be.
     """
     zz, zd, radius, first = path.zz, path.zd, path.radius, path.count == 0
-    dd, enough = a.pick(first, rr, path.dd), a.pick(first, goal(a, rr), path.goal)
+    dd, enough = square(a, path, rr), a.pick(first, goal(a, rr), path.goal)
     finite, none = a.isfinite(dh + rh + hh), a.number(0.0)
     curved = finite & (dh > 0.0)
     downwards = rd < 0.0

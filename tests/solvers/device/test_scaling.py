@@ -8,8 +8,10 @@ from array_api_compat import numpy as xp
 
 from dmin_core import minimize
 from dmin_core.solvers.device.arithmetic import Host, Traced
+from dmin_core.solvers.device.points import Vectors
 from dmin_core.solvers.device.scaling import Shown, begin, fade, find_units, show
 
+VECTORS = Vectors(xp, xp.matmul, None)
 EPS = float(np.finfo(float).eps)
 ARITHMETIC = {"Host": Host(EPS), "Traced": Traced(EPS, EPS, xp, np.zeros(1))}
 either = pytest.mark.parametrize("a", ARITHMETIC.values(), ids=ARITHMETIC)
@@ -42,7 +44,7 @@ def test_where_the_hessian_is_diagonal_curvatures_become_alike(a, sign):
     curvature = np.geomspace(1e-2, 1e3, 8)
     spreads = []
     for count in (1, 3, 10, 3000):
-        (units,) = find_units(xp, a, products(a, sign * np.diag(curvature), directions(8, count)))
+        (units,) = find_units(VECTORS, a, products(a, sign * np.diag(curvature), directions(8, count)))
         assert np.prod(units) == pytest.approx(1.0)
         spreads.append(np.log(units[0] / units[-1]) / np.log(curvature[-1] / curvature[0]))
     # By the power of ½ K / (K + 3); after one product, which would fit any Hessian, not at all.
@@ -55,7 +57,7 @@ def test_where_a_diagonal_explains_nothing_units_stay_alike(a):
     n = 40
     data = np.ones((100, n)) + 0.1 * np.random.default_rng(1).normal(size=(100, n))
     hessian = (data * np.geomspace(0.5, 2.0, n)).T @ (data * np.geomspace(0.5, 2.0, n))
-    (units,) = find_units(xp, a, products(a, hessian, directions(n, 30)))
+    (units,) = find_units(VECTORS, a, products(a, hessian, directions(n, 30)))
     assert units.max() / units.min() < 1.2
     diagonal = np.sqrt(np.diag(hessian))
     assert diagonal.max() / diagonal.min() > 3.5
@@ -64,13 +66,13 @@ def test_where_a_diagonal_explains_nothing_units_stay_alike(a):
 @either
 def test_nothing_shown_and_nothing_curved_leave_variables_as_they_are(a):
     for shown in (products(a, np.zeros((3, 3)), directions(3, 2)), products(a, np.eye(3), [])):
-        np.testing.assert_array_equal(find_units(xp, a, shown)[0], np.ones(3))
+        np.testing.assert_array_equal(find_units(VECTORS, a, shown)[0], np.ones(3))
 
 
 @either
 def test_a_variable_that_never_moved_has_the_mean_unit(a):
     moved = directions(4, 9) * np.array([1.0, 1.0, 0.0, 1.0])
-    (units,) = find_units(xp, a, products(a, np.diag([1.0, 100.0, 1e8, 1e4]), moved))
+    (units,) = find_units(VECTORS, a, products(a, np.diag([1.0, 100.0, 1e8, 1e4]), moved))
     assert units[0] > 4.0
     assert units[3] == pytest.approx(1.0 / units[0])
     np.testing.assert_allclose(units[1:3], 1.0, rtol=1e-12)
@@ -78,7 +80,7 @@ def test_a_variable_that_never_moved_has_the_mean_unit(a):
 
 @either
 def test_a_variable_without_curvature_is_not_given_the_whole_region(a):
-    (units,) = find_units(xp, a, products(a, np.diag([1.0, 0.0, 1.0]), directions(3, 3000)))
+    (units,) = find_units(VECTORS, a, products(a, np.diag([1.0, 0.0, 1.0]), directions(3, 3000)))
     assert units[1] / units[0] == pytest.approx(1e3, rel=0.02)
 
 
@@ -90,7 +92,7 @@ def test_a_product_whose_square_is_not_finite_shows_nothing(a, bad):
     after = show(xp, a, good, (d,), (h,), a.number(h @ h), a.number(2.0))
     none = show(xp, a, good, (0.0 * d,), (d,), a.number(2.0), a.number(0.0))
     for shown in (after, none):
-        np.testing.assert_array_equal(find_units(xp, a, shown)[0], find_units(xp, a, good)[0])
+        np.testing.assert_array_equal(find_units(VECTORS, a, shown)[0], find_units(VECTORS, a, good)[0])
 
 
 @either
@@ -101,15 +103,17 @@ def test_what_was_shown_last_counts_most(a):
     new = products(a, np.diag([1.0, 16.0]), directions(2, 9))
     vectors = [(old[k][0] + new[k][0],) for k in (0, 1)]
     both = Shown(*vectors, *(old[k] + new[k] for k in (2, 3, 4)))
-    np.testing.assert_allclose(find_units(xp, a, both)[0], find_units(xp, a, new)[0], rtol=1e-6)
-    assert find_units(xp, a, new)[0][1] < 0.6 < 1.6 < find_units(xp, a, new)[0][0]
+    np.testing.assert_allclose(find_units(VECTORS, a, both)[0], find_units(VECTORS, a, new)[0], rtol=1e-6)
+    assert find_units(VECTORS, a, new)[0][1] < 0.6 < 1.6 < find_units(VECTORS, a, new)[0][0]
 
 
 def test_several_arrays_are_as_one():
     a, hessian = Host(EPS), np.diag([1.0, 10.0, 100.0, 1000.0]) + 0.3
     whole = products(a, hessian, directions(4, 6))
     parts = Shown(*((u[0][:1], u[0][1:]) for u in whole[:2]), *whole[2:])
-    np.testing.assert_allclose(np.concatenate(find_units(xp, a, parts)), find_units(xp, a, whole)[0], rtol=1e-12)
+    np.testing.assert_allclose(
+        np.concatenate(find_units(VECTORS, a, parts)), find_units(VECTORS, a, whole)[0], rtol=1e-12
+    )
 
 
 # -- what it is for ---------------------------------------------------------------------------------------
