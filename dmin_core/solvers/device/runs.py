@@ -209,13 +209,10 @@ def _make_bfgs(**parts: Any) -> Bfgs:
 
 
 def _initial_matrix(given: Any, n: int) -> np.ndarray | None:
-    """``hess_inv0``, on the host."""
+    """``hess_inv0``, on the host, an array of the solver's own; that it holds numbers `check_values` has seen to."""
     if given is None:
         return None
-    try:
-        matrix = np.array(given, dtype=float)
-    except (TypeError, ValueError) as cause:
-        raise InputError(f"options['hess_inv0'] must be a matrix of numbers: {cause}") from cause
+    matrix = np.array(given, dtype=float)
     if matrix.shape != (n, n):
         raise InputError(f"options['hess_inv0'] must have shape {(n, n)}, not {matrix.shape}.")
     try:
